@@ -1,0 +1,26 @@
+// Package tiers holds what the cache keeps: today a bounded memory tier.
+//
+// [Memory] maps keys to immutable values, shared without copying, and is
+// bounded in bytes: each value's own cost, as its user states it, plus the
+// tier's bookkeeping per entry, so that the budget is what the process really
+// grows by. It is split into shards; each shard is a mutex above its own index,
+// its own recency lists (simplelru of golang-lru), its own byte count and its
+// own expiry wheel. Nothing is shared between shards, so there is no order in
+// which locks must be taken.
+//
+// # Which entries stay
+//
+// [Auto] is W-TinyLFU: a new value enters a small window, about one percent
+// of the bytes, and is there for whoever asks next. When the shard is full, a
+// value that leaves the window must have been asked for more often than what
+// would have to make room for it, by a compact sketch of recent accesses
+// (sketch.go, admission.go). A crawler that touches every page once therefore
+// passes through the window and leaves the rest alone. While a shard is not
+// full, everything is admitted. [LRU] is plain least recently used.
+//
+// # What the collector sees
+//
+// Entries live in slabs of 256 and refer to each other by number, so an entry
+// costs the collector one pointer for its value and five in its recency list.
+// The index has none, as long as the key type has none.
+package tiers
