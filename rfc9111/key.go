@@ -1,0 +1,29 @@
+package rfc9111
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+)
+
+// Key is a cache key (2). Stores look up Hash and compare Text, so that two texts with one hash are a miss and never a wrong answer.
+type Key struct {
+	Hash [16]byte // SHA-256 of Text, truncated
+	Text []byte   // a sequence of parts made by AppendPart; must not be changed
+}
+
+// AppendPart appends one part to a key's text: its length as an unsigned varint, then its bytes. The length makes sure that no two
+// sequences of parts have the same bytes.
+func AppendPart(buf []byte, part string) []byte {
+	buf = binary.AppendUvarint(buf, uint64(len(part)))
+	return append(buf, part...)
+}
+
+// NewKey hashes text and keeps it, without a copy and without allocation.
+func NewKey(text []byte) Key {
+	sum := sha256.Sum256(text)
+	return Key{Hash: [16]byte(sum[:16]), Text: text}
+}
+
+// String returns the hash in hexadecimal.
+func (k Key) String() string { return hex.EncodeToString(k.Hash[:]) }
