@@ -1,0 +1,98 @@
+package cache
+
+import (
+	"context"
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+	"github.com/cacheproxy/cacheproxy/tiers"
+)
+
+// Options configure a Cache. All sizes are bytes.
+type Options struct {
+	MaxBytes    int64 // budget of the memory tier, bookkeeping included; must be positive
+	Policy      tiers.Policy
+	MaxVariants int // per key; must be positive
+}
+
+// Cache holds stored responses in memory.
+type Cache struct {
+	memory      *tiers.Memory[[16]byte, *Variants]
+	state       *invalidation.State
+	maxVariants int
+	capped      atomic.Uint64
+}
+
+// New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
+func New(o Options, state *invalidation.State) *Cache {
+	return &Cache{
+		memory: tiers.New(tiers.Options[[16]byte, *Variants]{
+			MaxBytes: o.MaxBytes,
+			Policy:   o.Policy,
+			Hash:     func(k [16]byte) uint64 { return binary.LittleEndian.Uint64(k[:]) },
+			Cost:     func(_ [16]byte, v *Variants) int64 { return v.cost() },
+			Expires:  (*Variants).expires,
+		}),
+		state:       state,
+		maxVariants: o.MaxVariants,
+	}
+}
+
+// Run frees expired entries until ctx ends.
+func (c *Cache) Run(ctx context.Context) error { return c.memory.Run(ctx) }
+
+// State returns the applied log against which entries are checked.
+func (c *Cache) State() *invalidation.State { return c.state }
+
+// Stats are the figures of the cache.
+type Stats struct {
+	Memory          tiers.Stats
+	VariantsDropped uint64 // variants that went because their key had too many
+}
+
+// Stats returns the figures as they are now.
+func (c *Cache) Stats() Stats {
+	return Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
+}
+
+// MarkUncacheable remembers until when the response of key could not be stored, and why. What is stored stays: another variant, or
+// an older response, may still be good.
+func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Reason) {
+	c.memory.Update(key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
+		next := &Variants{Key: rfc9111.Key{Hash: key.Hash, Text: append([]byte(nil), key.Text...)}, Uncacheable: until, Because: why}
+		if ok && old.of(key) {
+			next.Key, next.Entries = old.Key, old.Entries
+		}
+		return next, true
+	})
+}
+
+// Free deletes what is stored under key and returns how many responses that were. It is housekeeping after a purge.
+func (c *Cache) Free(key [16]byte) int {
+	freed := 0
+	c.memory.Update(key, func(old *Variants, ok bool) (*Variants, bool) {
+		if ok {
+			freed = len(old.Entries)
+		}
+		return nil, false
+	})
+	return freed
+}
+
+// Drop frees the memory of what record made invalid, and returns how many responses that were. It looks at everything, so it is
+// for records that name everything; the entries of single URLs are freed by their key, or when they are next touched.
+func (c *Cache) Drop(record invalidation.Record) (freed int) {
+	for _, s := range record.Selectors {
+		if s.Kind == invalidation.KindAll {
+			c.memory.DeleteFunc(func(_ [16]byte, v *Variants) bool {
+				freed += len(v.Entries)
+				return true
+			})
+			return freed
+		}
+	}
+	return 0
+}

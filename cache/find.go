@@ -1,0 +1,146 @@
+package cache
+
+import (
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// Query asks for the stored response to a GET or HEAD. It belongs to the caller, who may use it again.
+type Query struct {
+	Key    rfc9111.Key
+	Fields rfc9111.Fields // the request's, with the fields that Vary may name already normalised
+	Policy *rfc9111.Policy
+	Rule   uint64
+	Now    time.Time
+	Range  string // the request's Range field where it may be answered from a stored part; else ""
+}
+
+// Outcome is what was found and what may be done with it.
+type Outcome struct {
+	// Entry is the selected response; nil where nothing fits. It is set for a stale or unusable entry too, whose validators and
+	// stale body may still be of use.
+	Entry *Entry
+	// Others are responses of the same resource that the request does not select but that a validation may name (RFC 9111, 4.3.1).
+	Others []*Entry
+	// Standing is what the log says of Entry.
+	Standing invalidation.Standing
+	Decision rfc9111.Decision
+	// Uncacheable reports that responses of this key could not be stored lately: nobody waits in line for one. Because is why.
+	Uncacheable bool
+	Because     rfc9111.Reason
+}
+
+// Find looks up the stored response in memory. It never blocks on anything but one shard's lock, and does not allocate.
+func (c *Cache) Find(q *Query) Outcome {
+	v, ok := c.memory.Get(q.Key.Hash)
+	if !ok || !v.of(q.Key) {
+		return Outcome{Decision: decideMiss(q, rfc9111.ForwardURIMiss, rfc9111.ReasonURIMiss)}
+	}
+	s := c.choose(v, q)
+	var o Outcome
+	if s.entry == nil {
+		o.Decision = decideMiss(q, s.miss, s.reason)
+		if s.miss == rfc9111.ForwardVaryMiss {
+			o.Others = c.others(v, q)
+		}
+	} else {
+		o.Entry, o.Standing = s.entry, s.standing
+		o.Decision = c.decide(q, &s)
+	}
+	if q.Now.Before(v.Uncacheable) {
+		o.Uncacheable, o.Because = true, v.Because
+	}
+	return o
+}
+
+// selection is the entry that was chosen, or why none was.
+type selection struct {
+	entry    *Entry
+	standing invalidation.Standing
+	miss     rfc9111.Forward
+	reason   rfc9111.Reason
+}
+
+// choose selects among the variants (RFC 9111, 4.1): of those that the request matches the newest, a complete one before a part.
+func (c *Cache) choose(v *Variants, q *Query) selection {
+	s := selection{miss: rfc9111.ForwardURIMiss, reason: rfc9111.ReasonURIMiss}
+	if len(v.Entries) == 0 && q.Now.Before(v.Uncacheable) {
+		s.reason = v.Because
+	}
+	for _, e := range v.Entries {
+		if e.Rule != q.Rule {
+			s.reason = rfc9111.ReasonRuleChanged
+			continue
+		}
+		if !q.Now.Before(e.Meta.Retain) {
+			continue
+		}
+		standing := c.state.Check(&e.Stamp)
+		if standing == invalidation.Invalid {
+			s.reason = rfc9111.ReasonPurged
+			continue
+		}
+		if !rfc9111.Matches(q.Fields, &e.Meta) {
+			s.miss, s.reason = rfc9111.ForwardVaryMiss, rfc9111.ReasonVaryMiss
+			continue
+		}
+		if s.entry == nil || better(e, s.entry) {
+			s.entry, s.standing = e, standing
+		}
+	}
+	return s
+}
+
+// others returns the responses that the request does not select but that are usable by those who select them.
+func (c *Cache) others(v *Variants, q *Query) []*Entry {
+	var others []*Entry
+	for _, e := range v.Entries {
+		if e.Rule == q.Rule && !e.IsPartial() && q.Now.Before(e.Meta.Retain) && c.state.Check(&e.Stamp) == invalidation.Valid {
+			others = append(others, e)
+		}
+	}
+	return others
+}
+
+func better(a, b *Entry) bool {
+	if a.IsPartial() != b.IsPartial() {
+		return b.IsPartial()
+	}
+	return rfc9111.Newer(&a.Meta, &b.Meta)
+}
+
+func decideMiss(q *Query, miss rfc9111.Forward, why rfc9111.Reason) rfc9111.Decision {
+	d := rfc9111.Decide(q.Fields, nil, miss, rfc9111.Constraint{}, q.Now)
+	if d.Action == rfc9111.Fetch && d.Forward == miss {
+		d.Reason = why
+	}
+	return d
+}
+
+// decide asks for the verdict on the chosen entry. A part that does not hold what was asked for counts as a partial hit.
+func (c *Cache) decide(q *Query, s *selection) rfc9111.Decision {
+	constraint := rfc9111.Constraint{Validate: s.standing == invalidation.Unsure}
+	d := rfc9111.Decide(q.Fields, &s.entry.Meta, rfc9111.ForwardMiss, constraint, q.Now)
+	if s.entry.IsPartial() && d.Action != rfc9111.Unsatisfiable && !s.entry.Covers(q.Range) {
+		d.Action, d.Forward, d.Refresh, d.Reason = rfc9111.Fetch, rfc9111.ForwardPartial, false, rfc9111.ReasonPartial
+	}
+	return d
+}
+
+// Covers reports whether the part that the entry holds contains all of the single range that value asks for.
+func (e *Entry) Covers(value string) bool {
+	if !e.IsPartial() {
+		return true
+	}
+	if value == "" || e.Part.Complete < 0 {
+		return false
+	}
+	ranges, err := rfc9111.ParseRange(value, e.Part.Complete)
+	if err != nil || len(ranges) != 1 {
+		return false
+	}
+	r := ranges[0]
+	return r.Start >= e.Part.First && r.Start+r.Length <= e.Part.First+int64(len(e.Body))
+}

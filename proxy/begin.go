@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// exchange is one request on its walk. It belongs to the goroutine that serves the request, and goes back to a pool afterwards:
+// nothing that outlives the request may keep a pointer into it.
+type exchange struct {
+	view
+	p    *Proxy
+	plan *Plan
+	w    http.ResponseWriter
+	r    *http.Request
+	now  time.Time
+	peer netip.Addr // the other end of the socket
+
+	site    *Site
+	query   cache.Query
+	outcome cache.Outcome
+	report  cache.Report
+	status  rfc9111.Status // what Cache-Status will say
+	wrote   bool           // the final header has been sent
+
+	buf    []byte   // backing of the key's text, kept between requests
+	values []string // backing of the response's field values, kept between requests
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// begin takes an exchange from the pool and notes what is known before anything has been looked at.
+func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.p, x.plan, x.w, x.r, x.now = p, p.plan.Load(), w, r, time.Now()
+	x.view = view{header: r.Header, host: r.Host, method: r.Method}
+	x.report = cache.Report{Start: x.now, Method: r.Method, Host: r.Host, Path: r.URL.Path, Route: "default", Index: -1}
+	return x
+}
+
+// end sends the report and puts the exchange back. A panic of a handler is answered with 500 where nothing has been sent, counted,
+// and goes no further; http.ErrAbortHandler is the server's way to break a connection off and goes on.
+func (x *exchange) end() {
+	fault := recover()
+	if fault != nil && fault != http.ErrAbortHandler {
+		x.p.panics.Add(1)
+		x.report.Panicked = true
+		x.p.log.Error("handler panicked", "route", x.report.Route, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+		if !x.wrote {
+			x.refuse(http.StatusInternalServerError, rfc9111.ReasonPanic)
+			fault = nil
+		} else {
+			fault = http.ErrAbortHandler
+		}
+	}
+	x.report.Duration = time.Since(x.report.Start)
+	for _, observe := range x.p.observers {
+		observe(&x.report)
+	}
+	x.release()
+	if fault != nil {
+		panic(fault)
+	}
+}
+
+func (x *exchange) release() {
+	buf, values := x.buf[:0], x.values[:0]
+	clear(values[:cap(values)])
+	*x = exchange{buf: buf, values: values}
+	exchanges.Put(x)
+}
+
+// accept checks the limits and brings the target into normal form. It answers, and returns false, where the request is refused.
+func (x *exchange) accept() bool {
+	limits := &x.plan.Limits
+	switch {
+	case x.r.Method == http.MethodConnect:
+		x.refuse(http.StatusMethodNotAllowed, rfc9111.ReasonConnect)
+		return false
+	case limits.URLBytes > 0 && len(x.r.RequestURI) > limits.URLBytes:
+		x.refuse(http.StatusRequestURITooLong, rfc9111.ReasonLimit)
+		return false
+	case limits.QueryParams > 0 && x.r.URL.RawQuery != "" && strings.Count(x.r.URL.RawQuery, "&") >= limits.QueryParams:
+		x.refuse(http.StatusBadRequest, rfc9111.ReasonLimit)
+		return false
+	}
+	x.identify()
+	scheme, host := x.origin()
+	target, err := rfc9111.ParseTarget(scheme, host, requestURI(x.r))
+	if err != nil {
+		x.p.log.Debug("request target refused", "error", err)
+		x.refuse(http.StatusBadRequest, rfc9111.ReasonInvalidTarget)
+		return false
+	}
+	x.target = target
+	x.report.Host, x.report.Path = target.Host, target.Path
+	return true
+}
+
+// requestURI is the request target as it came. Requests that were made by a program rather than read from a socket have none.
+func requestURI(r *http.Request) string {
+	if r.RequestURI != "" {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI()
+}
+
+// match finds the route, and answers 404 where it leads nowhere.
+func (x *exchange) match() bool {
+	x.route = x.plan.Table.Match(&x.view)
+	x.site = &x.plan.Sites[x.route.Index]
+	x.report.Route, x.report.Index = x.route.Name, x.route.Index
+	if x.site.Origin == nil {
+		x.refuse(http.StatusNotFound, rfc9111.ReasonNoRoute)
+		return false
+	}
+	x.report.Upstream = x.route.Upstream
+	return true
+}
+
+// find builds the key and looks the stored response up.
+func (x *exchange) find() {
+	key := x.route.AppendKey(x.buf[:0], &x.view)
+	x.buf = key.Text
+	x.query = cache.Query{
+		Key: key, Fields: (*selecting)(&x.view), Policy: &x.route.Policy, Rule: x.route.Rule, Now: x.now,
+	}
+	if x.method == http.MethodGet {
+		x.query.Range = x.r.Header.Get("Range")
+	}
+	x.report.Key = key
+	x.outcome = x.p.cache.Find(&x.query)
+	x.report.Reason = x.outcome.Decision.Reason
+}
+
+// refuse answers with an error of our own.
+func (x *exchange) refuse(status int, why rfc9111.Reason) {
+	x.report.Reason = why
+	x.report.Result = cache.ResultError
+	if status == http.StatusForbidden || status < 500 && status >= 400 {
+		x.report.Result = cache.ResultDenied
+	}
+	x.status = rfc9111.Status{Detail: why.String()}
+	h := x.w.Header()
+	clear(h)
+	h["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	switch status {
+	case http.StatusServiceUnavailable:
+		h["Retry-After"] = []string{"1"}
+	case http.StatusMethodNotAllowed:
+		h["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+	}
+	body := http.StatusText(status) + " (" + why.String() + ")\n"
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	x.writeHeader(status)
+	if x.method != http.MethodHead {
+		n, _ := x.w.Write([]byte(body)) // a client that is gone needs no answer
+		x.report.Bytes += int64(n)
+	}
+}
+
+// writeHeader sends the final header with its Cache-Status.
+func (x *exchange) writeHeader(status int) {
+	h := x.w.Header()
+	h["Cache-Status"] = append(h["Cache-Status"], x.plan.cacheStatus(&x.status))
+	x.wrote = true
+	x.report.Status = status
+	x.report.Header = time.Since(x.report.Start)
+	x.w.WriteHeader(status)
+}

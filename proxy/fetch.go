@@ -1,0 +1,325 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// fills are the fetches under way that others may join, by key. A fill stands in it until it has been stored, or has turned out
+// not to be for everybody.
+type fills struct {
+	mu    sync.Mutex // guards byKey; taken before a fill's own mu, never after it
+	byKey map[[16]byte]*fill
+}
+
+func (s *fills) remove(f *fill) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byKey[f.hash] == f {
+		delete(s.byKey, f.hash)
+	}
+}
+
+// verdict is what a client makes of a fill.
+type verdict uint8
+
+const (
+	answered verdict = iota // the client has its answer
+	alone                   // the fill is not for this client: it goes on its own
+	afresh                  // what was to be validated or completed is of no use: fetch the whole
+	another                 // the fill brings another variant: look for the one of this client's
+)
+
+// fetchLimit bounds how often one request may change its mind. Each turn is a step towards a fetch of its own, which always answers.
+const fetchLimit = 5
+
+// fetch answers from the origin, together with whoever asks for the same.
+func (x *exchange) fetch() {
+	d := x.outcome.Decision
+	x.report.Reason = d.Reason
+	x.status.Forward = d.Forward
+	if d.Reason == rfc9111.ReasonRequestNoStore {
+		x.pass(d.Reason)
+		return
+	}
+	if x.query.Range != "" && x.outcome.Uncacheable && x.outcome.Because == rfc9111.ReasonTooLarge {
+		x.pass(rfc9111.ReasonRange)
+		return
+	}
+	hash, w := x.query.Key.Hash, x.wants()
+	if w.rng != "" {
+		hash = rfc9111.NewKey(rfc9111.AppendPart(append([]byte(nil), x.query.Key.Text...), w.rng)).Hash
+	}
+	share := !x.outcome.Uncacheable && d.Forward != rfc9111.ForwardRequest
+	for range fetchLimit {
+		f, r, lead := x.join(hash, w, share)
+		if f == nil {
+			return
+		}
+		switch v, m := x.follow(f, r, lead); v {
+		case answered:
+			return
+		case alone:
+			share = false
+		case afresh:
+			share, w = false, wanted{plain: true}
+		case another:
+			hash = x.varyHash(m)
+		}
+	}
+	x.refuse(http.StatusBadGateway, rfc9111.ReasonUpstreamError)
+}
+
+// wants says what the fetch is for.
+func (x *exchange) wants() wanted {
+	e, d := x.outcome.Entry, &x.outcome.Decision
+	switch {
+	case e != nil && e.IsPartial():
+		if _, _, ok := e.Missing(); ok && x.query.Range == "" && x.route.CompleteRanges {
+			return wanted{selected: e, complete: true}
+		}
+		return wanted{selected: e, rng: x.query.Range, plain: x.query.Range == ""}
+	case x.query.Range != "" && x.route.CompleteRanges && e == nil:
+		return wanted{rng: x.query.Range}
+	case d.Action == rfc9111.Validate || e == nil:
+		return wanted{selected: e}
+	default:
+		return wanted{selected: e, plain: true}
+	}
+}
+
+// join finds the fetch under way for hash, or begins one. It returns no fill where the answer has been given: another fetch has
+// just stored it, or too many fetches are under way.
+func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader, lead bool) {
+	if !share {
+		if !x.mayFetch() {
+			x.tooMany()
+			return nil, nil, false
+		}
+		f = x.newFill([16]byte{}, w)
+		r, _ = f.attach(x.now)
+		f.start()
+		return f, r, true // nobody else can find it, so whoever began it leads
+	}
+	x.p.fills.mu.Lock()
+	if f = x.p.fills.byKey[hash]; f != nil {
+		if r, ok := f.admits(x); ok {
+			x.p.fills.mu.Unlock()
+			return f, r, false
+		}
+	}
+	// The second look: a fill that ended between our look into the cache and this one has stored what we want.
+	if o := x.p.cache.Find(&x.query); o.Decision.Action == rfc9111.Serve {
+		x.p.fills.mu.Unlock()
+		x.outcome = o
+		x.hit(o.Entry)
+		return nil, nil, false
+	}
+	if !x.mayFetch() {
+		x.p.fills.mu.Unlock()
+		x.tooMany()
+		return nil, nil, false
+	}
+	f = x.newFill(hash, w)
+	r, _ = f.attach(x.now)
+	x.p.fills.byKey[hash] = f
+	x.p.fills.mu.Unlock()
+	f.start()
+	return f, r, true
+}
+
+// admits attaches x's client to the fill where it may join: the fill was begun under the same rules, and nothing that was purged
+// since it began concerns it. Whether its variant fits is seen when its head has come.
+func (f *fill) admits(x *exchange) (*reader, bool) {
+	if f.route.Rule != x.route.Rule || f.p.cache.State().Check(&f.stamp) != invalidation.Valid {
+		return nil, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done {
+		return nil, false
+	}
+	return f.attach(x.now)
+}
+
+func (x *exchange) mayFetch() bool {
+	limit := x.plan.Limits.ConcurrentFetches
+	return limit <= 0 || x.p.fetches.Load() < int64(limit)
+}
+
+// follow waits for the fill's head and serves from the fill. The reader is given back at the end.
+func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, *rfc9111.Meta) {
+	defer f.detach(r)
+	h, err := x.await(f, lead)
+	switch {
+	case errors.Is(err, errAnswered):
+		return x.fromAnswer(f, lead)
+	case errors.Is(err, context.DeadlineExceeded) && !lead && x.r.Context().Err() == nil:
+		x.status.Detail = rfc9111.ReasonCollapseTimeout.String()
+		return alone, nil
+	case x.r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client is gone
+	case err != nil:
+		x.failed(err)
+		return answered, nil
+	}
+	return x.fromHead(f, r, h, lead)
+}
+
+// errAnswered says that the fill has no head of its own to show: a stored response answers, or nothing does.
+var errAnswered = errors.New("answered from the cache")
+
+// await waits until the fill has a head to show. A follower waits at most as long as its route says. The leader passes the interim
+// responses on.
+func (x *exchange) await(f *fill, lead bool) (*head, error) {
+	ctx := x.r.Context()
+	if !lead && x.route.CollapseWait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, x.route.CollapseWait)
+		defer cancel()
+	}
+	for seen := 0; ; {
+		f.mu.Lock()
+		interims, h, changed := f.interim[seen:], f.head, f.changed
+		ended, gone, err := f.answered, f.done, f.err
+		f.mu.Unlock()
+		if lead {
+			x.passInterim(interims)
+		}
+		seen += len(interims)
+		switch {
+		case ended:
+			return nil, errAnswered
+		case h != nil:
+			return h, nil
+		case gone && err != nil:
+			return nil, err
+		}
+		if err := wait(ctx, changed); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (x *exchange) passInterim(interims []interim) {
+	h := x.w.Header()
+	for _, i := range interims {
+		for name, values := range i.header {
+			h[name] = values
+		}
+		x.w.WriteHeader(i.status)
+		clear(h)
+	}
+}
+
+// fromAnswer serves the stored response that a validation or a completion has led to.
+func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, *rfc9111.Meta) {
+	f.mu.Lock()
+	e, from := f.answer, f.final.status
+	f.mu.Unlock()
+	if e == nil {
+		return afresh, nil
+	}
+	if !rfc9111.Matches(x.query.Fields, &e.Meta) {
+		return alone, nil
+	}
+	x.count(lead)
+	x.report.Result = cache.ResultRevalidated
+	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: from, Stored: true, Collapsed: !lead}
+	x.report.Age, x.report.TTL, x.report.Stored = e.Meta.Age(x.now), e.Meta.TTL(x.now), true
+	x.serveEntry(e, e.Meta.Age(time.Now()))
+	return answered, nil
+}
+
+func (x *exchange) count(lead bool) {
+	if !lead {
+		x.p.collapsed.Add(1)
+	}
+}
+
+// fromHead decides what the head means to this client, and streams the body where it is for it.
+func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *rfc9111.Meta) {
+	if serverError(h.status) && x.staleOn(rfc9111.ServerError) {
+		return answered, nil
+	}
+	switch {
+	case !lead && !h.storable:
+		return alone, nil
+	case !lead && !rfc9111.Matches(x.query.Fields, &h.meta):
+		return another, &h.meta
+	case h.reason == rfc9111.ReasonTooLarge && x.query.Range != "" && f.wanted.rng == "":
+		f.cancel()
+		x.pass(rfc9111.ReasonRange)
+		return answered, nil
+	}
+	x.count(lead)
+	x.report.Result = cache.ResultMiss
+	if !lead {
+		x.report.Result = cache.ResultCollapsed
+	}
+	if !h.storable {
+		x.report.Result = cache.ResultPass
+		x.report.Reason = h.reason
+	}
+	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: h.status, Stored: h.storable, Collapsed: !lead}
+	if !h.storable {
+		x.status.Detail = h.reason.String()
+	}
+	x.serveStream(f, r, h)
+	return answered, nil
+}
+
+// failed answers where the origin gave no response: with what is stored, if that may be served stale, else with an error.
+func (x *exchange) failed(err error) {
+	if x.staleOn(rfc9111.Disconnected) {
+		return
+	}
+	status, why := failure(err)
+	x.refuse(status, why)
+}
+
+// staleOn serves the stored response although the origin failed, where that is allowed.
+func (x *exchange) staleOn(f rfc9111.Failure) bool {
+	e := x.outcome.Entry
+	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp) != invalidation.Valid {
+		return false
+	}
+	d := rfc9111.DecideOnError(x.query.Fields, &e.Meta, rfc9111.Constraint{}, f, x.now)
+	if d.Action != rfc9111.ServeStale {
+		return false
+	}
+	x.outcome.Decision = d
+	x.report.Reason = d.Reason
+	x.hit(e)
+	return true
+}
+
+// failure maps the error of a fetch to a status code. Errors of an upstream know theirs.
+func failure(err error) (int, rfc9111.Reason) {
+	var known interface{ Status() int }
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &known) && known.Status() == http.StatusServiceUnavailable:
+		return http.StatusServiceUnavailable, rfc9111.ReasonConcurrency
+	case errors.As(err, &known) && known.Status() == http.StatusGatewayTimeout, errors.As(err, &timeout) && timeout.Timeout():
+		return http.StatusGatewayTimeout, rfc9111.ReasonUpstreamTimeout
+	case errors.Is(err, errShortBody), errors.Is(err, errBroken):
+		return http.StatusBadGateway, rfc9111.ReasonIncomplete
+	default:
+		return http.StatusBadGateway, rfc9111.ReasonUpstreamError
+	}
+}
+
+// tooMany answers where no further fetch may begin.
+func (x *exchange) tooMany() {
+	if !x.staleOn(rfc9111.Disconnected) {
+		x.refuse(http.StatusServiceUnavailable, rfc9111.ReasonConcurrency)
+	}
+}

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// serveStream sends a response while it arrives. The client's own conditions and ranges, which the fetch left out, are answered
+// here. A body that does not end well ends the connection, so that nobody takes it for complete.
+func (x *exchange) serveStream(f *fill, r *reader, h *head) {
+	out := x.w.Header()
+	for name, values := range h.header {
+		out[name] = values[:len(values):len(values)]
+	}
+	x.applyResponseRules(out)
+	status, skip, length := h.status, int64(0), int64(-1)
+	switch {
+	case status == http.StatusOK && rfc9111.Preconditions(&x.view, &h.meta) == http.StatusNotModified:
+		status = http.StatusNotModified
+		for name := range out {
+			if describesContent(name) {
+				delete(out, name)
+			}
+		}
+	case status == http.StatusOK && h.length >= 0 && x.query.Range != "" && rfc9111.RangeApplies(&x.view, &h.meta):
+		status, skip, length = x.streamRange(h)
+	}
+	x.writeHeader(status)
+	if x.method == http.MethodHead || bodiless(status) || length == 0 {
+		return
+	}
+	x.copyStream(f, r, skip, length)
+}
+
+// streamRange resolves a single range against the announced length. Several ranges need the whole first: the field is ignored.
+func (x *exchange) streamRange(h *head) (status int, skip, length int64) {
+	out := x.w.Header()
+	ranges, err := rfc9111.ParseRange(x.query.Range, h.length)
+	switch {
+	case errors.Is(err, rfc9111.ErrUnsatisfiable):
+		out["Content-Range"] = []string{"bytes */" + lengthString(int(h.length))}
+		out["Content-Length"] = []string{"0"}
+		return http.StatusRequestedRangeNotSatisfiable, 0, 0
+	case err != nil || len(ranges) != 1:
+		return http.StatusOK, 0, -1
+	}
+	out["Content-Range"] = []string{contentRange(ranges[0], h.length)}
+	out["Content-Length"] = []string{lengthString(int(ranges[0].Length))}
+	return http.StatusPartialContent, ranges[0].Start, ranges[0].Length
+}
+
+// copyStream writes the body as it comes: from offset skip, and length bytes of it, or all where length is below 0. What has been
+// written is flushed whenever the origin lets us wait.
+func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
+	defer x.forgetStall()
+	flush := func() { _ = http.NewResponseController(x.w).Flush() } // a writer that cannot flush sends at the end
+	for length != 0 {
+		piece, err := f.next(x.r.Context(), r, flush)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			x.report.Reason = rfc9111.ReasonIncomplete
+			panic(http.ErrAbortHandler)
+		}
+		if skipped := min(skip, int64(len(piece))); skipped > 0 {
+			piece, skip = piece[skipped:], skip-skipped
+		}
+		if length >= 0 && int64(len(piece)) > length {
+			piece = piece[:length]
+		}
+		if length > 0 {
+			length -= int64(len(piece))
+		}
+		x.allowStall()
+		n, err := x.w.Write(piece)
+		x.report.Bytes += int64(n)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}

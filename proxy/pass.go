@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// isUpgrade reports whether the client wants to speak another protocol on the connection (RFC 9110, 7.8).
+func isUpgrade(r *http.Request) bool {
+	if len(r.Header["Upgrade"]) == 0 {
+		return false
+	}
+	for _, line := range r.Header["Connection"] {
+		for member := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(member), "upgrade") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// pass sends the request to the origin as it is and streams the answer back, without asking or filling the cache.
+func (x *exchange) pass(why rfc9111.Reason) {
+	x.report.Result, x.report.Reason = cache.ResultPass, why
+	x.status = rfc9111.Status{Forward: x.status.Forward, Detail: why.String()}
+	switch why {
+	case rfc9111.ReasonBypass, rfc9111.ReasonPatternOff:
+		x.report.Result = cache.ResultBypass
+		x.status.Forward = rfc9111.ForwardBypass
+	case rfc9111.ReasonUpgrade:
+		x.status.Forward = rfc9111.ForwardBypass
+	}
+	x.forward(nil)
+}
+
+// forward sends the client's request to the origin in the client's own time. onHead, where not nil, is called with the final head
+// before it goes to the client. The passage is nil where too many fetches are under way; a body that breaks off panics, and so
+// never counts as whole.
+func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *passage {
+	if !x.mayFetch() {
+		x.refuse(http.StatusServiceUnavailable, rfc9111.ReasonConcurrency)
+		return nil
+	}
+	x.p.fetches.Add(1)
+	defer x.p.fetches.Add(-1)
+	v := x.view
+	ctx, cancel := context.WithCancel(x.r.Context())
+	defer cancel()
+	out := x.outgoing(ctx, &v)
+	if out.Body != nil && out.Body != http.NoBody {
+		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w)}
+	}
+	defer x.forgetStall()
+	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
+	x.site.Origin.ServeHTTP(w, out)
+	return w
+}
+
+// passage is the response writer of a request that passes through.
+type passage struct {
+	x           *exchange
+	onHead      func(p *passage, status int, h http.Header)
+	requestTime time.Time
+	interims    int
+	keep        *kept // a copy of the body, where it may be stored
+}
+
+// Header implements http.ResponseWriter.
+func (p *passage) Header() http.Header { return p.x.w.Header() }
+
+// Unwrap lets http.ResponseController reach the connection, for upgrades and flushes.
+func (p *passage) Unwrap() http.ResponseWriter { return p.x.w }
+
+// WriteHeader implements http.ResponseWriter.
+func (p *passage) WriteHeader(status int) {
+	x := p.x
+	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
+		if p.interims++; p.interims > interimLimit {
+			panic(http.ErrAbortHandler)
+		}
+		x.w.WriteHeader(status)
+		return
+	}
+	if x.wrote {
+		return
+	}
+	x.status.FwdStatus = status
+	if p.onHead != nil {
+		p.onHead(p, status, x.w.Header())
+	}
+	x.applyResponseRules(x.w.Header())
+	x.writeHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (p *passage) Write(b []byte) (int, error) {
+	if !p.x.wrote {
+		p.WriteHeader(http.StatusOK)
+	}
+	if p.keep != nil {
+		p.keep.add(b)
+	}
+	p.x.allowStall()
+	n, err := p.x.w.Write(b)
+	p.x.report.Bytes += int64(n)
+	return n, err
+}
+
+// Fail implements failer.
+func (p *passage) Fail(err error) {
+	if p.x.wrote {
+		panic(http.ErrAbortHandler)
+	}
+	status, why := failure(err)
+	p.x.refuse(status, why)
+}
+
+// patientBody gives a client that sends a body stallLimit for each piece of it, and no more: one that sends a byte an hour must not
+// hold a connection to the origin.
+type patientBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then.
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(time.Now().Add(stallLimit)) // a connection without deadlines has none to set
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *patientBody) Close() error {
+	_ = b.control.SetReadDeadline(time.Time{})
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// pieceSize is how much of a large body is written before the client must have taken something of it, and stallLimit how long it
+// may take over that: a client that reads nothing must not hold a connection for ever. Smaller bodies fit into the kernel's
+// buffers, and are written without touching a timer.
+const (
+	pieceSize  = 256 << 10
+	stallLimit = 10 * time.Second
+)
+
+// hit answers from a stored response: 304, the whole, or the ranges that were asked for. The budget of a plain hit is no allocation
+// of ours (see TestHitAllocates); what net/http allocates for header map and snapshot is its own.
+func (x *exchange) hit(e *cache.Entry) {
+	d := &x.outcome.Decision
+	x.report.Tier, x.report.Stored = "l1", true
+	x.report.Age, x.report.TTL = d.Age, d.TTL
+	x.report.Result = cache.ResultHit
+	x.status = hitStatus(d.TTL)
+	if d.Action == rfc9111.ServeStale {
+		x.report.Result = cache.ResultStale
+		x.status.Detail = d.Reason.String()
+	}
+	x.serveEntry(e, d.Age)
+}
+
+// serveEntry sends the entry in the form that the request's preconditions and ranges ask for.
+func (x *exchange) serveEntry(e *cache.Entry, age time.Duration) {
+	h := x.w.Header()
+	if rfc9111.Preconditions(&x.view, &e.Meta) == http.StatusNotModified {
+		x.fields(e, true)
+		h["Age"] = x.one(ageString(age))
+		x.applyResponseRules(h)
+		x.writeHeader(http.StatusNotModified)
+		clear(h)
+		return
+	}
+	x.fields(e, false)
+	h["Age"] = x.one(ageString(age))
+	x.applyResponseRules(h)
+	if x.query.Range != "" && x.serveRanges(e) {
+		return
+	}
+	if e.Meta.Status != http.StatusNoContent {
+		h["Content-Length"] = x.one(lengthString(len(e.Body)))
+	}
+	x.writeHeader(e.Meta.Status)
+	// net/http has taken its own copy of the header; what is in the map points into memory that the next request will use.
+	clear(h)
+	if x.method != http.MethodHead {
+		x.writeBody(e.Body)
+	}
+}
+
+// fields puts the stored field lines into the response's header map. For a 304 the fields that describe the content stay out
+// (RFC 9110, 15.4.5).
+func (x *exchange) fields(e *cache.Entry, notModified bool) {
+	h := x.w.Header()
+	var last string
+	start := len(x.values)
+	for name, value := range e.Fields() {
+		if notModified && describesContent(name) {
+			continue
+		}
+		if name != last {
+			start = len(x.values)
+			last = name
+		}
+		x.values = append(x.values, value)
+		h[name] = x.values[start:len(x.values):len(x.values)]
+	}
+}
+
+func describesContent(name string) bool {
+	switch name {
+	case "Content-Encoding", "Content-Language", "Content-Range", "Content-Type", "Content-Length", "Content-Disposition":
+		return true
+	}
+	return false
+}
+
+// one returns a slice of one value in the exchange's own backing.
+func (x *exchange) one(value string) []string {
+	x.values = append(x.values, value)
+	n := len(x.values)
+	return x.values[n-1 : n : n]
+}
+
+// writeBody sends a body that lies in memory. A large one goes in pieces, each with a deadline of its own.
+func (x *exchange) writeBody(body []byte) {
+	if len(body) > pieceSize {
+		defer x.forgetStall()
+	}
+	for len(body) > pieceSize {
+		x.allowStall()
+		n, err := x.w.Write(body[:pieceSize])
+		x.report.Bytes += int64(n)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		body = body[pieceSize:]
+	}
+	n, err := x.w.Write(body)
+	x.report.Bytes += int64(n)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// allowStall gives the client stallLimit for the next write. Where the connection has no deadlines, nothing is lost.
+func (x *exchange) allowStall() {
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stallLimit))
+}
+
+// forgetStall takes the deadline off again: it must not meet the next response on the connection.
+func (x *exchange) forgetStall() {
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+}
+
+func (x *exchange) applyResponseRules(h http.Header) {
+	for _, name := range x.route.Response.Remove {
+		delete(h, name)
+	}
+	for name, value := range x.route.Response.Set {
+		h[name] = x.one(value)
+	}
+}
+
+// lengthString is strconv.Itoa without an allocation for the lengths that have been asked for lately.
+func lengthString(n int) string { return lengths.get(n, strconv.Itoa) }
+
+func ageString(age time.Duration) string {
+	return seconds.get(int(max(age, 0)/time.Second), strconv.Itoa)
+}

@@ -1,0 +1,85 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// Kind is what went wrong between the proxy and an upstream.
+type Kind uint8
+
+const (
+	Connect     Kind = iota // no connection came about
+	Timeout                 // no response head in time
+	IdleTimeout             // in the middle of a body nothing came, or nothing was taken, for too long
+	Broken                  // the connection was lost
+	Malformed               // what came is not HTTP, or goes over a limit
+	Busy                    // all connections were in use for too long
+
+	kinds = iota
+)
+
+// String is the token of the kind in logs and metrics.
+func (k Kind) String() string {
+	switch k {
+	case Connect:
+		return "connect"
+	case Timeout:
+		return "timeout"
+	case IdleTimeout:
+		return "idle-timeout"
+	case Broken:
+		return "broken"
+	case Malformed:
+		return "malformed"
+	case Busy:
+		return "busy"
+	}
+	return "kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// Error says why an upstream gave no response, or no whole one. What the client
+// did, a request context that ended or a request body that broke off, is not
+// the upstream's failure and never an Error.
+type Error struct {
+	Upstream string // its name
+	Target   string // the URL of the target
+	Kind     Kind
+	Err      error // the cause
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("upstream %s (%s): %s: %v", e.Upstream, e.Target, e.Kind, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Failure is the token for logs.
+func (e *Error) Failure() string { return e.Kind.String() }
+
+// Status is what the client is told (RFC 9110, section 15.6): 504 where the
+// upstream was too slow, 503 where there are too many requests for it, else 502.
+func (e *Error) Status() int {
+	var timeout net.Error
+	switch {
+	case e.Kind == Busy:
+		return http.StatusServiceUnavailable
+	case e.Kind == Timeout, e.Kind == IdleTimeout,
+		e.Kind == Connect && errors.As(e.Err, &timeout) && timeout.Timeout():
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// Causes that are found here and not by net/http or the operating system.
+var (
+	errBusy        = errors.New("all connections were in use")
+	errSilent      = errors.New("nothing came for the idle time of a body")
+	errManyInterim = fmt.Errorf("more than %d interim responses", maxInterim)
+	errNotAnswer   = errors.New("a response came before the request was sent")
+	errNoAnswer    = errors.New("the connection was closed without an answer")
+)

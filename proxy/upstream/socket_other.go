@@ -1,0 +1,9 @@
+//go:build !linux
+
+package upstream
+
+import "net"
+
+// unacknowledged is not known on this system; see socket_linux.go. The answer
+// that is always safe is that the peer may have read what was sent.
+func unacknowledged(net.Conn) bool { return false }

@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// write forwards a request with a method other than GET and HEAD. At a non-error answer to an unsafe one, and before the client
+// hears of it, what RFC 9111 section 4.4 names is purged: the client's own next read cannot find what it has just changed.
+func (x *exchange) write() {
+	x.report.Result, x.report.Reason = cache.ResultPass, rfc9111.ReasonMethod
+	x.status = rfc9111.Status{Forward: rfc9111.ForwardMethod, Detail: rfc9111.ReasonMethod.String()}
+	if rfc9111.Safe(x.method) {
+		x.forward(nil)
+		return
+	}
+	born := x.p.cache.State().Applied()
+	w := x.forward(func(p *passage, status int, h http.Header) {
+		receipt, purged := x.invalidate(status, h)
+		if x.method == http.MethodPost && x.route.Policy.StorePost && purged && receipt.Seq == born.Seq+1 {
+			x.keepPost(p, status, h, receipt.Position)
+		}
+	})
+	if w != nil && w.keep != nil {
+		w.keep.store(x.p.cache)
+	}
+}
+
+// invalidate purges what the answer to an unsafe request invalidates.
+func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, bool) {
+	targets := rfc9111.InvalidatedBy(&rfc9111.Exchange{
+		Method: x.method, Target: &x.target, Request: &x.view, Status: status, Response: rfc9111.Header(h),
+	})
+	if len(targets) == 0 {
+		return invalidation.Receipt{}, false
+	}
+	selectors := make([]invalidation.Selector, 0, len(targets))
+	keys := make([][16]byte, 0, len(targets))
+	for i := range targets {
+		uri, key := x.resolve(&targets[i])
+		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
+		keys = append(keys, key)
+	}
+	// The origin has changed: the purge must happen even if the client goes away now.
+	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), selectors)
+	if err != nil {
+		x.p.log.Error("invalidation by an unsafe method", "route", x.route.Name, "error", err)
+		return receipt, false
+	}
+	for _, key := range keys {
+		x.p.cache.Free(key)
+	}
+	return receipt, true
+}
+
+// resolve returns the URI and the key under which a GET for target would be stored: its route may treat host and query in its own way.
+func (x *exchange) resolve(target *rfc9111.Target) (uri string, key [16]byte) {
+	v := x.view
+	v.method, v.target = http.MethodGet, *target
+	v.route = x.plan.Table.Match(&v)
+	return string(v.route.AppendURI(nil, target)), v.route.AppendKey(nil, &v).Hash
+}
+
+// kept is the response to a POST that may be stored for later GETs (RFC 9110, 9.3.3).
+type kept struct {
+	parts *cache.Parts
+	limit int64
+	over  bool
+}
+
+// keepPost prepares the storing of a POST's response, where it may be stored. It is born at the purge that it caused itself, which
+// is possible because nothing else was purged since the request was sent.
+func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Position) {
+	exchange := &rfc9111.Exchange{
+		Method: x.method, Target: &x.target, Request: (*selecting)(&x.view), Status: status, Response: rfc9111.Header(h),
+	}
+	if ok, _ := rfc9111.Storable(exchange, &x.route.Policy); !ok || !x.route.Admits(&x.view, status, exchange.Response) {
+		return
+	}
+	get := x.view
+	get.method = http.MethodGet
+	p.keep = &kept{limit: x.route.MaxObjectBytes, parts: &cache.Parts{
+		Key: x.route.AppendKey(nil, &get), URI: x.route.AppendURI(nil, &x.target), Rule: x.route.Rule, Born: born,
+		Meta:   rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now()),
+		Header: rfc9111.StoredHeader(h.Clone(), &x.route.Policy),
+	}}
+	x.status.Stored = true
+}
+
+func (k *kept) add(b []byte) {
+	if k.over = k.over || int64(len(k.parts.Body)+len(b)) > k.limit; !k.over {
+		k.parts.Body = append(k.parts.Body, b...)
+	}
+}
+
+// store stores the response, if all of it has come.
+func (k *kept) store(c *cache.Cache) {
+	if length := contentLength(k.parts.Header); k.over || length >= 0 && length != int64(len(k.parts.Body)) {
+		return
+	}
+	c.Store(k.parts)
+}
