@@ -1,0 +1,66 @@
+# The targets that a newcomer needs; `make help` lists them. Each runs on a fresh
+# machine that has Go, make and a shell.
+
+VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -s -w -X main.version=$(VERSION)
+BIN       := bin/cacheproxy
+SUITE     := .tools/conformance
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1s
+BENCH     ?= .
+# What `make run` puts itself in front of; empty: the built-in shop.
+UPSTREAM  ?=
+ARGS      ?=
+
+.PHONY: help run build test lint generate conformance bench fuzz cover clean image
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+run: build ## build it and start it in front of the demo shop, or of UPSTREAM=http://...
+	$(BIN) serve $(if $(UPSTREAM),--upstream '$(UPSTREAM)',--demo) $(ARGS)
+
+build: ## build the static binary bin/cacheproxy
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/cacheproxy
+
+# The conformance suite measures in whole seconds, so it runs by itself and not
+# beside the other packages.
+test: $(SUITE)/installed ## install what the tests need and run them all with -race
+	go test -race $$(go list ./... | grep -v /test/conformance)
+	go test -race -count=1 ./test/conformance
+
+conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our own protocol tests
+	go test -count=1 -v ./test/conformance
+
+# npm's integrity hashes in the lock file pin every byte that is installed.
+$(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
+	test/needs.sh go git gcc node npm curl
+	mkdir -p $(SUITE)
+	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
+	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+lint: ## gofmt, go vet, staticcheck, govulncheck
+	test/lint.sh
+
+generate: ## write anew what is generated from the code
+	go generate ./...
+
+bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+
+fuzz: ## run every fuzz target for FUZZTIME=10s
+	test/fuzz.sh $(FUZZTIME)
+
+cover: $(SUITE)/installed ## measure which code the package tests reach, by function, into bin/cover.html
+	mkdir -p bin
+	go test -short -coverpkg=./... -coverprofile=bin/cover.out ./...
+	go tool cover -html=bin/cover.out -o bin/cover.html
+	go tool cover -func=bin/cover.out | tail -n 1
+
+clean: ## remove what was built and installed here
+	rm -rf bin .tools
+
+image: ## build the container image cacheproxy:VERSION
+	docker build --build-arg VERSION='$(VERSION)' --tag 'cacheproxy:$(VERSION)' .
