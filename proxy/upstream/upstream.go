@@ -30,6 +30,7 @@ type Upstream struct {
 	target    *url.URL
 	options   Options
 	transport *http.Transport
+	tls       *tls.Config   // nil for http
 	places    chan struct{} // one value for each request under way
 
 	responses [6]atomic.Uint64 // by the first digit of the status code
@@ -58,6 +59,7 @@ func New(name string, o Options) (*Upstream, error) {
 		name:    name,
 		target:  target,
 		options: o,
+		tls:     d.tls,
 		places:  make(chan struct{}, o.MaxConnections),
 		transport: &http.Transport{
 			DialContext:            d.dial,
@@ -113,9 +115,11 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 
 	fail := func(err error) error { return u.classify(req.Context(), ctx, a, sent, err) }
 	response, err := u.transport.RoundTrip(out)
-	if err == nil && context.Cause(ctx) == errNotAnswer {
-		response.Body.Close() // its connection is closed already
-		err = errNotAnswer
+	if err == nil {
+		if cause := context.Cause(ctx); cause == errNotAnswer || cause == errManyInterim {
+			response.Body.Close() // the connection has gone with the request
+			err = cause
+		}
 	}
 	if err != nil {
 		err = fail(err)
