@@ -87,9 +87,9 @@ func (c *routeCompiler) valueMatcher(name string, patterns OneOrMany, path []str
 	return m
 }
 
-// hostGlob compiles a glob over hosts: lower case, without port.
+// hostGlob compiles a glob over hosts, in the normal form of rfc9111.Target but for the port.
 func hostGlob(pattern string) (*glob, error) {
-	host := strings.ToLower(pattern)
+	host := strings.TrimSuffix(strings.ToLower(pattern), ".")
 	if strings.HasPrefix(host, "[") {
 		return literalHost(host)
 	}
@@ -102,6 +102,10 @@ func hostGlob(pattern string) (*glob, error) {
 		return nil, errors.New("has a path; paths are matched by match.paths")
 	case strings.Contains(host, ":"):
 		return nil, errors.New("has a port; hosts are compared without their port (IPv6 addresses stand in brackets)")
+	case strings.HasPrefix(host, "."):
+		return nil, fmt.Errorf("can never match: a host begins with no dot; write **%s for all names below", host)
+	case strings.Contains(host, ".."):
+		return nil, errors.New("can never match: a host has no two dots in a row")
 	}
 	for _, r := range host {
 		if r > 0x7e {
@@ -120,7 +124,7 @@ func literalHost(host string) (*glob, error) {
 	if !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
 		return nil, errors.New("is no IPv6 address in brackets; a port does not belong here")
 	}
-	return newGlob(host, '.'), nil
+	return newGlob("["+ip.String()+"]", '.'), nil
 }
 
 // pathGlob compiles a glob over paths, in the normal form of rfc9111.Target.
@@ -150,26 +154,11 @@ func normalPath(path string) (string, error) {
 			return "", fmt.Errorf("can never match: %s is resolved before paths are compared", segment)
 		}
 	}
-	t, err := rfc9111.ParseTarget("http", "localhost", escapePath(path))
-	if err != nil {
-		return "", fmt.Errorf("can never match: %w", err)
+	t, err := rfc9111.ParseTarget("http", "localhost", path)
+	if odd := (*rfc9111.TargetError)(nil); errors.As(err, &odd) {
+		return "", fmt.Errorf("can never match: %s at byte %d", odd.Why, odd.Offset)
 	}
-	return t.Path, nil
-}
-
-// escapePath escapes what may not stand in a path as it is (RFC 3986, 3.3), so that a configuration may say "/grüße".
-func escapePath(path string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		if isAlphanumeric(c) || strings.IndexByte("-._~!$&'()*+,;=:@/%", c) >= 0 {
-			b.WriteByte(c)
-		} else {
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		}
-	}
-	return b.String()
+	return t.Path, err
 }
 
 // isToken says whether s is a token (RFC 9110, 5.6.2): a method, a field name, a cookie name.

@@ -32,7 +32,7 @@ type keyRule struct {
 // stackParams is how many parameters of a query are handled without allocating.
 const stackParams = 32
 
-// AppendKey appends the key's text to buf and returns the key; Key.Text aliases the returned array. Its parts are the
+// AppendKey appends the key's text to buf and returns the key; Key.Text is what was appended, in buf's array. Its parts are the
 // scheme, host, route name, path, query, header fields, cookies and version, as far as the route asks for them. Header
 // fields enter it normalised (see Normalize): what the origin gets is what the key sees.
 //
@@ -40,6 +40,7 @@ const stackParams = 32
 func (r *Route) AppendKey(buf []byte, v View) rfc9111.Key {
 	t := v.Target()
 	k := &r.key
+	begin := len(buf)
 	buf = append2(buf, kindScheme, t.Scheme)
 	if k.host {
 		buf = append2(buf, kindHost, t.Host)
@@ -64,7 +65,7 @@ func (r *Route) AppendKey(buf []byte, v View) rfc9111.Key {
 	if k.version != "" {
 		buf = append2(buf, kindVersion, k.version)
 	}
-	return rfc9111.NewKey(buf)
+	return rfc9111.NewKey(buf[begin:])
 }
 
 // appendCookies appends the cookies that are in the key. A request has one Cookie line (RFC 6265, 5.4; HTTP/2 joins

@@ -58,9 +58,9 @@ func (q *queryRule) forwarded(query string) string {
 	if q.forward || q.mode == queryAll {
 		return query
 	}
-	kept := 0 // of the query so far, where nothing was left out
-	var b strings.Builder
+	var b strings.Builder // used once a parameter is left out
 	whole := true
+	kept := 0 // bytes of the parameters kept so far, each with a separator
 	for more, rest := query != "", query; more; {
 		var param string
 		param, rest, more = strings.Cut(rest, "&")
@@ -69,6 +69,7 @@ func (q *queryRule) forwarded(query string) string {
 			kept += len(param) + 1
 		case whole:
 			whole = false
+			b.Grow(len(query))
 			b.WriteString(query[:max(kept-1, 0)])
 		case keyed:
 			if kept > 0 {
@@ -89,6 +90,9 @@ func (q *queryRule) forwarded(query string) string {
 func compareNames(a, b string) int {
 	a, _, _ = strings.Cut(a, "=")
 	b, _, _ = strings.Cut(b, "=")
+	if !escaped(a) && !escaped(b) {
+		return strings.Compare(a, b)
+	}
 	for a != "" && b != "" {
 		var x, y byte
 		x, a = decodeByte(a)
@@ -127,7 +131,7 @@ func unhex(c byte) byte {
 	return 255
 }
 
-func escaped(s string) bool { return strings.ContainsAny(s, "%+") }
+func escaped(s string) bool { return strings.IndexByte(s, '%') >= 0 || strings.IndexByte(s, '+') >= 0 }
 
 func appendDecoded(buf []byte, s string) []byte {
 	for s != "" {

@@ -210,7 +210,9 @@ func trimParams(member string) string {
 	for rest := member; rest != ""; {
 		var part string
 		part, rest = cutQuoted(rest, ';')
-		parts = append(parts, strings.Trim(part, " \t"))
+		if part = strings.Trim(part, " \t"); part != "" || parts == nil { // parameters may be empty (5.6.6)
+			parts = append(parts, part)
+		}
 	}
 	return strings.Join(parts, ";")
 }
