@@ -5,7 +5,7 @@
 // and expected-liberal. To measure with a checkout of another version, set
 // CACHE_TESTS_DIR; its answers stand in expected-newest and
 // expected-newest-liberal. With -update the files are written anew: reasons stay
-// where the answer does, new ones are yours to give.
+// where their answers do, new ones are yours to give.
 package conformance
 
 import (
@@ -59,7 +59,7 @@ func check(t *testing.T, s *suite, file string, args ...string) {
 		t.Fatal(err)
 	}
 	if *update {
-		if err := os.WriteFile(file, []byte(formatExpected(head, got, want)), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(formatExpected(head, s.specs, got, want)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if want, _, err = readExpected(file); err != nil {

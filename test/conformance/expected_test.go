@@ -78,9 +78,14 @@ func parseExpected(r io.Reader) (map[string]expectation, error) {
 	return want, scanner.Err()
 }
 
-// formatExpected writes the answers in order of their ids, with the reasons of
-// old where the answer is still the same.
-func formatExpected(head string, got map[string]answer, old map[string]expectation) string {
+// formatExpected writes the answers in order of their ids. A reason of old stays
+// where the answer does, and where another answer is no more the suite's own than
+// the old one.
+func formatExpected(head string, specs []spec, got map[string]answer, old map[string]expectation) string {
+	kinds := make(map[string]string)
+	for _, s := range specs {
+		kinds[s.ID] = s.Kind
+	}
 	var b strings.Builder
 	for line := range strings.Lines(head) {
 		b.WriteString("# " + line)
@@ -92,7 +97,9 @@ func formatExpected(head string, got map[string]answer, old map[string]expectati
 	}
 	for _, id := range slices.Sorted(maps.Keys(got)) {
 		line := fmt.Sprintf("%-*s  %-10s", width, id, got[id])
-		if e := old[id]; e.Answer == got[id] && e.Reason != "" {
+		e, kind := old[id], kinds[id]
+		stays := e.Answer == got[id] || !ownAnswer(kind, e.Answer) && !ownAnswer(kind, got[id])
+		if stays && e.Reason != "" {
 			line += "  [" + e.Reason + "]"
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")

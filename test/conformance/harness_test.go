@@ -101,13 +101,14 @@ func TestExpectedFile(t *testing.T) {
 		}
 	}
 
-	// Writing keeps the reason of an answer that stays and drops the others.
-	old := map[string]expectation{"b": {"fail", "kept"}, "longer": {"fail", "gone"}}
-	got := formatExpected("two\nlines", map[string]answer{"longer": "pass", "b": "fail"}, old)
-	if want := "# two\n# lines\n\nb       fail        [kept]\nlonger  pass\n"; got != want {
+	// Writing keeps the reason of an answer that stays, or goes from bad to bad.
+	specs := []spec{{ID: "a", Kind: "required"}, {ID: "b", Kind: "required"}, {ID: "longer", Kind: "required"}}
+	old := map[string]expectation{"a": {"fail", "moved"}, "b": {"fail", "kept"}, "longer": {"fail", "gone"}}
+	got := formatExpected("two\nlines", specs, map[string]answer{"a": "setup", "longer": "pass", "b": "fail"}, old)
+	if want := "# two\n# lines\n\na       setup       [moved]\nb       fail        [kept]\nlonger  pass\n"; got != want {
 		t.Errorf("written:\n%s\nwant:\n%s", got, want)
 	}
-	if again, err := parseExpected(strings.NewReader(got)); err != nil || again["b"] != old["b"] || len(again) != 2 {
+	if again, err := parseExpected(strings.NewReader(got)); err != nil || again["b"] != old["b"] || len(again) != 3 {
 		t.Errorf("read again: %v, %v", again, err)
 	}
 }
