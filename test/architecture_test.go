@@ -65,7 +65,7 @@ func compare(rooms []room, packages []pkg) (complaints []string) {
 		}
 		for _, imported := range ours(p.Imports) {
 			if known && !slices.Contains(row.imports, imported) {
-				complain("%s (floor %s) imports %s, which %s does not allow it: a package imports only what its row names, so that each room can be understood and tested with the few below it; let the caller pass in what is needed, or change the row and say why in docs/decisions",
+				complain("%s (floor %s) imports %s, which %s does not allow: a package imports only what its row names, so that each room can be understood and tested with the few below it; let the caller pass in what is needed, or change the row and say why in docs/decisions",
 					name, row.floor, imported, page)
 			}
 			if byName[imported].testsOnly() && !row.testsOnly() {

@@ -50,7 +50,8 @@ func Serve(t testing.TB, o Options, args ...string) *Process {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	listen, admin := FreeAddr(t), FreeAddr(t)
+	addrs := FreeAddrs(t, 2)
+	listen, admin := addrs[0], addrs[1]
 	p := &Process{URL: "http://" + listen, Admin: "http://" + admin, t: t, output: &buffer{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(o.Path, append([]string{"serve", "--listen", listen, "--admin", admin}, args...)...)
 	p.cmd.Dir = o.Dir
@@ -131,15 +132,18 @@ func ready(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// FreeAddr returns a loopback address that nobody listens on now.
-func FreeAddr(t testing.TB) string {
+// FreeAddrs returns n different loopback addresses that nobody listens on now.
+func FreeAddrs(t testing.TB, n int) (addrs []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // only now, so that no address comes twice
+		addrs = append(addrs, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addrs
 }
 
 // plainEnv is the environment without what would configure cacheproxy.
