@@ -157,8 +157,8 @@ func TestEveryPackageHasAComment(t *testing.T) {
 }
 
 // pureImports are the packages, beside the parts of the standard library that
-// only compute, that the pure room may use: the types of HTTP and a parser.
-var pureImports = []string{"net/http", "github.com/dunglas/httpsfv"}
+// only compute, that the pure room may use: the types of HTTP and two parsers.
+var pureImports = []string{"net/http", "net/netip", "github.com/dunglas/httpsfv"}
 
 // impure are the packages that bring in a clock's waiting, other goroutines, the
 // world outside, or somebody who watches. A package under one of them is
