@@ -150,7 +150,7 @@ func (l *loader) checkUpstreams() {
 func checkUpstreamName(s string) error {
 	for i, r := range s {
 		if !isTokenRune(r, "") && (i == 0 || r != '-' && r != '_' && r != '.') {
-			return errors.New("a name is of letters, digits, and after the first of them - _ and .")
+			return errors.New("a name is of letters and digits, and of . - _ after the first")
 		}
 	}
 	if s == "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -61,8 +62,8 @@ func (s Secret) String() string {
 	return mask
 }
 
-// GoString is String: %#v does not print a secret either.
-func (s Secret) GoString() string { return s.String() }
+// Format is String for all verbs: %d and its like would show the text that they cannot print.
+func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // MarshalText is String, for JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

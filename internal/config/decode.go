@@ -38,9 +38,13 @@ type decoder struct {
 
 // field is one key of a struct.
 type field struct {
-	name  string
-	index int
-	tag   reflect.StructTag
+	name   string
+	index  int
+	tag    reflect.StructTag
+	kind   kind // where scalar
+	scalar bool // pointers are none
+
+	defaults *yaml.Node // of lists and mappings
 }
 
 // fieldCache holds the fields of each struct type; a file of many routes asks for the same few again and again.
@@ -55,7 +59,12 @@ func fields(t reflect.Type) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if name := f.Tag.Get("yaml"); name != "" && f.IsExported() {
-			all = append(all, field{name, i, f.Tag})
+			key := field{name: name, index: i, tag: f.Tag}
+			key.kind, key.scalar = kindOf(f.Type, f.Tag)
+			if text, ok := f.Tag.Lookup("default"); ok && !key.scalar {
+				key.defaults = mustParse(name, text)
+			}
+			all = append(all, key)
 		}
 	}
 	fieldCache.Store(t, all)
@@ -266,6 +275,10 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, tag reflect.StructTag, 
 	v.Set(reflect.MakeMap(t))
 	for _, e := range d.entries(n, p) {
 		at := p.named(e.name)
+		if strings.Contains(e.name, "${") {
+			d.fail(e.key, at, "${ is expanded in values only, not in names")
+			continue
+		}
 		key := reflect.New(t.Key()).Elem()
 		if k, _ := kindOf(t.Key(), ""); k.want == integerKind.want {
 			number, err := strconv.Atoi(e.name)
@@ -407,25 +420,30 @@ func setDefaults(v reflect.Value) {
 	for _, f := range fields(v.Type()) {
 		x := v.Field(f.index)
 		text, ok := f.tag.Lookup("default")
-		switch k, scalar := kindOf(x.Type(), f.tag); {
+		switch {
 		case !ok:
 			setDefaults(x)
-		case scalar:
-			value, err := k.parse(text)
+		case f.scalar:
+			value, err := f.kind.parse(text)
 			if err != nil {
 				panic(fmt.Sprintf("config: default of %s: %v", f.name, err))
 			}
 			assign(x, value)
 		case x.Kind() != reflect.Pointer:
-			var n yaml.Node
-			if err := yaml.Unmarshal([]byte(text), &n); err != nil {
-				panic(fmt.Sprintf("config: default of %s: %v", f.name, err))
-			}
 			d := decoder{file: "default"}
-			d.value(n.Content[0], x, f.tag, (*path)(nil).in(f.name))
+			d.value(f.defaults, x, f.tag, (*path)(nil).in(f.name))
 			if len(d.errs) > 0 {
 				panic("config: " + d.errs[0].String())
 			}
 		}
 	}
+}
+
+// mustParse reads the default of a list or a mapping, which is YAML.
+func mustParse(name, text string) *yaml.Node {
+	var n yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
+		panic(fmt.Sprintf("config: default of %s: %v", name, err))
+	}
+	return n.Content[0]
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Dump returns the configuration as it is in force, defaults included, in the form and the order of the file. Secrets are
-// masked. Keys that are absent and have no default are left out. What is dumped can be loaded.
+// masked. What is absent and has no default is left out. What is dumped can be loaded.
 func Dump(c *Config) json.RawMessage {
 	w := dumper{format: kind.show}
 	w.value(reflect.ValueOf(c).Elem(), "")
@@ -78,8 +78,11 @@ func (w *dumper) structure(v reflect.Value) {
 	n := 0
 	for _, f := range fields(v.Type()) {
 		x := v.Field(f.index)
-		if x.Kind() == reflect.Pointer && x.IsNil() {
-			continue
+		switch x.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			if x.IsNil() {
+				continue
+			}
 		}
 		w.comma(n)
 		n++

@@ -78,11 +78,33 @@ func syntaxError(file string, text []byte, err error) *Diagnostic {
 		msg = fmt.Sprintf("the alias *%s has no anchor &%s above it", a[1], a[1])
 	case msg == "did not find expected key", msg == "did not find expected '-' indicator":
 		line = firstBadLine(text, msg)
-		msg += " (is the indentation that of the lines above?)"
+		msg += "; is the indentation that of the lines above?"
+	case strings.Contains(msg, "tab character"):
+		line = firstBadLine(text, msg)
+		msg += "; indent with spaces"
+	case strings.HasPrefix(msg, "did not find expected ','") && strings.Contains(row(text, line), "${"):
+		msg += "; inside [ ] and { } write ${NAME} in quotes"
 	case strings.Contains(msg, "UTF-8"), strings.Contains(msg, "control characters"):
 		line = badCharacterLine(text)
 	}
-	return &Diagnostic{File: file, Line: max(line, 1), Msg: msg}
+	return &Diagnostic{File: file, Line: min(max(line, 1), lastLine(text)), Msg: msg}
+}
+
+// lineBreaks makes one of what YAML takes for the end of a line.
+var lineBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+
+// lastLine is the number of the last line with something in it. What yaml.v3 misses at the end it misses one line further on.
+func lastLine(text []byte) int {
+	return 1 + strings.Count(strings.TrimRight(lineBreaks.Replace(string(text)), "\n"), "\n")
+}
+
+// row returns a line of text, counted from 1, or nothing.
+func row(text []byte, line int) string {
+	rows := strings.SplitN(string(text), "\n", line+1)
+	if line < 1 || line > len(rows) {
+		return ""
+	}
+	return rows[line-1]
 }
 
 func lineOf(text []byte, word string) int {

@@ -166,10 +166,11 @@ func textOf(want, pattern string, check func(string) error) kind {
 
 func checkAddress(s string) error {
 	host, port, err := net.SplitHostPort(s)
+	_, notIP := netip.ParseAddr(host)
 	switch {
 	case isNumber(s):
 		return fmt.Errorf("not an address, write :%s", s)
-	case err != nil, strings.ContainsAny(host, " /@%"):
+	case err != nil, notIP != nil && strings.ContainsFunc(host, func(r rune) bool { return !isTokenRune(r, ".-_") }):
 		return errors.New("not an address, such as :8080, 127.0.0.1:8081 or [::1]:8081")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
