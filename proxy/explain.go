@@ -1,9 +1,15 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
 // Question is a request whose treatment is to be explained.
@@ -22,9 +28,9 @@ type Explanation struct {
 	Route  string   `json:"route"`
 	Key    string   `json:"key"`
 	URL    string   `json:"url"`
-	Result string   `json:"result"` // hit, stale, miss, revalidate, pass, bypass, denied, error
+	Result string   `json:"result"` // hit, stale, revalidate, miss, pass, bypass, purge, error, or unknown where nothing is known of the cache
 	Reason string   `json:"reason"`
-	TTL    float64  `json:"ttl"` // seconds
+	TTL    float64  `json:"ttl"` // seconds; below 0 once stale
 	Age    float64  `json:"age"` // seconds
 	Tags   []string `json:"tags"`
 	Steps  []Step   `json:"steps"`
@@ -37,8 +43,225 @@ type Step struct {
 	Result string `json:"result"`
 }
 
-// Explain walks the request through the plan without doing anything. c may be nil: nothing is known of what is stored then. The
-// error names what is wrong with the question.
+// Explain walks the request through the plan without doing anything: the same functions decide as for a real request. c may be
+// nil: nothing is known then of what is stored. The error says what is wrong with the question itself.
 func (p *Plan) Explain(c *cache.Cache, q Question) (*Explanation, error) {
-	panic("unwritten")
+	u, err := url.Parse(q.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("the URL must be absolute, such as http://shop.example.com/products/1")
+	}
+	if q.Header == nil {
+		q.Header = http.Header{}
+	}
+	e := &explainer{plan: p, cache: c, q: q, now: time.Now(), out: &Explanation{URL: q.URL, Tags: []string{}}}
+	e.view = view{header: q.Header, host: u.Host, method: q.Method}
+	if e.target(u) && e.match() && e.fork() {
+		e.find()
+	}
+	e.judgeResponse()
+	return e.out, nil
+}
+
+// explainer is one explanation in the making.
+type explainer struct {
+	view
+	plan  *Plan
+	cache *cache.Cache
+	q     Question
+	now   time.Time
+	out   *Explanation
+}
+
+func (e *explainer) step(what, format string, args ...any) {
+	e.out.Steps = append(e.out.Steps, Step{N: len(e.out.Steps) + 1, What: what, Result: fmt.Sprintf(format, args...)})
+}
+
+func (e *explainer) conclude(result string, why rfc9111.Reason) {
+	e.out.Result, e.out.Reason = result, why.String()
+	if why == rfc9111.ReasonNone {
+		e.out.Reason = ""
+	}
+}
+
+func (e *explainer) target(u *url.URL) bool {
+	t, err := rfc9111.ParseTarget(u.Scheme, u.Host, u.RequestURI())
+	if err != nil {
+		e.step("target", "refused with 400: %v", err)
+		e.conclude("error", rfc9111.ReasonInvalidTarget)
+		return false
+	}
+	e.view.target = t
+	e.out.URL = t.String()
+	e.step("target", "%s", t.String())
+	return true
+}
+
+func (e *explainer) match() bool {
+	e.route = e.plan.Table.Match(&e.view)
+	e.out.Route = e.route.Name
+	if e.plan.Sites[e.route.Index].Origin == nil {
+		e.step("route", "%s: no upstream, answered with 404", e.route.Name)
+		e.conclude("error", rfc9111.ReasonNoRoute)
+		return false
+	}
+	e.step("route", "%s, upstream %s", e.route.Name, e.route.Upstream)
+	return true
+}
+
+// fork ends the walk where the cache is not asked.
+func (e *explainer) fork() bool {
+	switch {
+	case isPurge(e.method):
+		e.step("fork", "%s is answered here and never forwarded", e.method)
+		e.conclude("purge", rfc9111.ReasonPurge)
+	case e.method != http.MethodGet && e.method != http.MethodHead:
+		e.explainMethod()
+	case isUpgrade(&http.Request{Header: e.header}):
+		e.step("fork", "the connection is upgraded: passed to the origin")
+		e.conclude("pass", rfc9111.ReasonUpgrade)
+	case e.route.Off:
+		e.step("fork", "the route's pattern is off: passed to the origin")
+		e.conclude("bypass", rfc9111.ReasonPatternOff)
+	case e.route.Bypass(&e.view):
+		e.step("fork", "the route's bypass condition holds: passed to the origin")
+		e.conclude("bypass", rfc9111.ReasonBypass)
+	default:
+		return true
+	}
+	return false
+}
+
+func (e *explainer) explainMethod() {
+	e.conclude("pass", rfc9111.ReasonMethod)
+	if rfc9111.Safe(e.method) {
+		e.step("fork", "%s is safe, but not answered from the cache: passed to the origin", e.method)
+		return
+	}
+	e.step("fork", "%s is unsafe: passed to the origin; an answer below 400 invalidates %s", e.method, e.view.target.String())
+}
+
+func (e *explainer) find() {
+	q := cache.Query{
+		Key: e.route.AppendKey(nil, &e.view), Fields: (*selecting)(&e.view), Policy: &e.route.Policy, Rule: e.route.Rule, Now: e.now,
+		Range: e.header.Get("Range"),
+	}
+	e.out.Key = q.Key.String()
+	e.step("key", "%s of %s", q.Key, readableKey(q.Key.Text))
+	if c := e.cache; c != nil {
+		e.verdict(c.Find(&q))
+		return
+	}
+	d := rfc9111.Decide(q.Fields, nil, rfc9111.ForwardURIMiss, rfc9111.Constraint{}, e.now)
+	e.step("stored", "not known: this explanation is made from the configuration alone")
+	e.conclude("unknown", rfc9111.ReasonNone)
+	if d.Action == rfc9111.Unsatisfiable || d.Reason == rfc9111.ReasonRequestNoStore {
+		e.step("request", "%s: %s", d.Reason, d.Reason.Explain())
+	}
+}
+
+// readableKey lists the length-delimited parts of a key.
+func readableKey(text []byte) string {
+	var parts []string
+	for len(text) > 0 {
+		part, rest := rfc9111.CutPart(text)
+		parts = append(parts, fmt.Sprintf("%q", part))
+		text = rest
+	}
+	return strings.Join(parts, " ")
+}
+
+func (e *explainer) verdict(o cache.Outcome) {
+	d := &o.Decision
+	if o.Entry == nil {
+		e.step("stored", "nothing that this request selects (%d other variants)", len(o.Others))
+	} else {
+		m := &o.Entry.Meta
+		e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
+		e.step("stored", "a response with status %d, %d bytes, age %.0f s, %.0f s left to live", m.Status, len(o.Entry.Body), e.out.Age, e.out.TTL)
+	}
+	if o.Uncacheable {
+		e.step("hit-for-miss", "the last response could not be stored: %s", o.Because.Explain())
+	}
+	e.conclude(verdictName(d), d.Reason)
+	e.step("verdict", "%s: %s", e.out.Result, d.Reason.Explain())
+	if advice := d.Reason.Advice(); d.Action != rfc9111.Serve && advice != "" {
+		e.step("advice", "%s", advice)
+	}
+}
+
+func verdictName(d *rfc9111.Decision) string {
+	switch d.Action {
+	case rfc9111.Serve:
+		return "hit"
+	case rfc9111.ServeStale:
+		return "stale"
+	case rfc9111.Validate:
+		return "revalidate"
+	case rfc9111.Unsatisfiable:
+		return "error"
+	}
+	if d.Reason == rfc9111.ReasonRequestNoStore {
+		return "pass"
+	}
+	return "miss"
+}
+
+// judgeResponse says what would become of the answer that was given, or names what hangs on one that was not.
+func (e *explainer) judgeResponse() {
+	if e.route == nil || e.out.Result == "error" || e.out.Result == "purge" || e.out.Result == "bypass" {
+		return
+	}
+	if e.q.Status == 0 && len(e.q.Response) == 0 {
+		e.step("response", "not given: whether it is stored, and for how long, hangs on the origin's status and header fields%s", e.ruleWord())
+		return
+	}
+	status := e.q.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	x := &rfc9111.Exchange{
+		Method: e.method, Target: &e.view.target, Request: (*selecting)(&e.view), Status: status, Response: rfc9111.Header(e.q.Response),
+	}
+	if e.method == http.MethodHead {
+		x.Method = http.MethodGet
+	}
+	ok, why := rfc9111.Storable(x, &e.route.Policy)
+	if ok && !e.route.Admits(&e.view, status, x.Response) {
+		ok, why = false, rfc9111.ReasonWhen
+	}
+	if !ok {
+		e.step("response", "not stored: %s: %s", why, why.Explain())
+		e.step("advice", "%s", why.Advice())
+		e.out.Reason = why.String()
+		return
+	}
+	m := rfc9111.NewMeta(x, &e.route.Policy, e.now, e.now)
+	e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
+	e.step("response", "stored, %s", lifetimeWord(&m, e.out.TTL))
+}
+
+func (e *explainer) ruleWord() string {
+	if p := &e.route.Policy; p.HasTTL {
+		return fmt.Sprintf("; the route's ttl is %s", p.TTL)
+	}
+	return ""
+}
+
+func lifetimeWord(m *rfc9111.Meta, ttl float64) string {
+	word := fmt.Sprintf("fresh for %.0f s", ttl)
+	switch {
+	case ttl <= 0:
+		word = "but not fresh: it is validated before it is used"
+	case m.Flags&rfc9111.NoCache != 0:
+		word = "but validated before each use (no-cache)"
+	case m.Flags&rfc9111.HeuristicLifetime != 0:
+		word += " (a heuristic, from Last-Modified)"
+	}
+	for i, v := range m.Vary {
+		if i == 0 {
+			word += "; varies by"
+		}
+		word += " " + v.Name
+	}
+	return word
 }

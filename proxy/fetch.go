@@ -136,14 +136,15 @@ func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader
 }
 
 // admits attaches x's client to the fill where it may join: the fill was begun under the same rules, and nothing that was purged
-// since it began concerns it. Whether its variant fits is seen when its head has come.
+// since it began concerns it. Whether its variant fits is seen when its head has come. A response that is not fresh, or must be
+// validated each time, is for those who were waiting for it, and not for who comes when its head is there already.
 func (f *fill) admits(x *exchange) (*reader, bool) {
 	if f.route.Rule != x.route.Rule || f.p.cache.State().Check(&f.stamp) != invalidation.Valid {
 		return nil, false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.done {
+	if f.done || f.head != nil && (f.head.meta.Flags&rfc9111.NoCache != 0 || f.head.meta.TTL(x.now) <= 0) {
 		return nil, false
 	}
 	return f.attach(x.now)

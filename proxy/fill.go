@@ -53,6 +53,8 @@ type fill struct {
 	requestTime time.Time
 	header      http.Header
 	final       *head // the final response's head, once it has come
+	committed   bool
+	stored      *cache.Entry // what commit made; nil where it had nothing to store
 	fault       error // why the origin gave no response, told by Fail
 
 	mu       sync.Mutex // guards the following
@@ -248,15 +250,14 @@ func (f *fill) finish(err error) {
 	if err == nil && h.length >= 0 && f.stream.size != h.length && !bodiless(h.status) {
 		err = errShortBody
 	}
-	var stored *cache.Entry
-	if err == nil && h.storable {
-		stored = f.commit(h)
+	if err == nil {
+		f.commit()
 	}
 	f.p.fills.remove(f)
 	f.mu.Lock()
 	f.err, f.done = err, true
 	if err == nil && f.completes(h) {
-		f.answered, f.answer = true, stored
+		f.answered, f.answer = true, f.stored
 	}
 	if f.stream.deadline != nil {
 		f.stream.deadline.Stop()
@@ -278,8 +279,13 @@ func bodiless(status int) bool {
 	return status == http.StatusNoContent || status == http.StatusNotModified
 }
 
-// commit stores the response. A part is joined with the part that is stored already.
-func (f *fill) commit(h *head) *cache.Entry {
+// commit stores the response, once, if it may be stored. A part is joined with the part that is stored already.
+func (f *fill) commit() {
+	h := f.final
+	if f.committed || !h.storable {
+		return
+	}
+	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Header: rfc9111.StoredHeader(h.header, &f.route.Policy),
 		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born,
@@ -289,11 +295,10 @@ func (f *fill) commit(h *head) *cache.Entry {
 		if ok {
 			parts = joined
 		} else if f.wanted.complete {
-			return nil
+			return
 		}
 	}
-	e, _ := f.p.cache.Store(parts)
-	return e
+	f.stored, _ = f.p.cache.Store(parts)
 }
 
 // joined combines a part with the stored one, be it that which is being completed, or another that has come meanwhile.

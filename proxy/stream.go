@@ -122,14 +122,20 @@ func (s *stream) at(offset int64) []byte {
 }
 
 // append adds p to the body. A body that outgrows the limit is not kept any more: its readers share a window, and the origin waits
-// for the slowest of them.
+// for the slowest of them. A body that has reached its announced length is stored before its last bytes are shown: whoever has
+// the whole answer finds it in the cache.
 func (f *fill) append(p []byte) error {
 	if !f.stream.windowed && f.stream.size+int64(len(p)) > f.stream.limit { // only this goroutine changes these
 		f.outgrow()
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.stream.grow(p)
+	f.mu.Unlock()
+	if f.stream.size == f.final.length {
+		f.commit()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.broadcast()
 	if !f.stream.windowed {
 		return nil

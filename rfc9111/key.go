@@ -19,6 +19,15 @@ func AppendPart(buf []byte, part string) []byte {
 	return append(buf, part...)
 }
 
+// CutPart returns the first part of a key's text, and what follows it. A text that AppendPart did not make gives what it has.
+func CutPart(text []byte) (part, rest []byte) {
+	length, n := binary.Uvarint(text)
+	if n <= 0 || length > uint64(len(text)-n) {
+		return text, nil
+	}
+	return text[n : n+int(length)], text[n+int(length):]
+}
+
 // NewKey hashes text and keeps it, without a copy and without allocation.
 func NewKey(text []byte) Key {
 	sum := sha256.Sum256(text)
