@@ -36,7 +36,7 @@ func parseRFC850(s string, comma int, reference time.Time) (time.Time, bool) {
 	s = s[comma:]
 	d := dateParts{
 		day: number(s[2:4]), month: monthNumber(s[5:8]), year: number(s[9:11]), clock: s[12:20],
-		ok: isDay(day, len(day)) && s[1] == ' ' && s[4] == '-' && s[8] == '-' && s[11] == ' ' && isGMT(s[20:]),
+		ok: isDay(day, len("Wednesday")) && s[1] == ' ' && s[4] == '-' && s[8] == '-' && s[11] == ' ' && isGMT(s[20:]),
 	}
 	if d.year < 0 {
 		return time.Time{}, false
@@ -98,7 +98,7 @@ const months = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 func monthNumber(s string) int {
 	for m := range 12 {
-		if strings.EqualFold(s, months[3*m:3*m+3]) {
+		if equalFold(s, months[3*m:3*m+3]) {
 			return m + 1
 		}
 	}
@@ -107,17 +107,17 @@ func monthNumber(s string) int {
 
 var days = [...]string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"}
 
-// isDay reports whether s is the name of a day, cut off after n letters.
+// isDay reports whether s is the name of a day, of whose letters at most n count.
 func isDay(s string, n int) bool {
 	for _, day := range days {
-		if strings.EqualFold(s, day[:min(n, len(day))]) {
+		if equalFold(s, day[:min(n, len(day))]) {
 			return true
 		}
 	}
 	return false
 }
 
-func isGMT(s string) bool { return s[0] == ' ' && strings.EqualFold(s[1:], "GMT") }
+func isGMT(s string) bool { return s[0] == ' ' && equalFold(s[1:], "GMT") }
 
 // dateField parses a field that holds one HTTP-date. Several lines are invalid.
 func dateField(f Fields, name string, reference time.Time) (t time.Time, ok bool) {

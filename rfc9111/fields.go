@@ -89,6 +89,26 @@ func nextName(list string) (name, rest string) {
 	return "", ""
 }
 
+// equalFold compares without regard to case. Unlike strings.EqualFold it knows ASCII alone, as the grammars do: "ſ" is no "s".
+func equalFold(s, t string) bool {
+	if len(s) != len(t) {
+		return false
+	}
+	for i := range len(s) {
+		if lower(s[i]) != lower(t[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
+}
+
 // isToken reports whether s is a token (RFC 9110, 5.6.2).
 func isToken(s string) bool {
 	for i := range len(s) {

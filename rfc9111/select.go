@@ -115,8 +115,8 @@ func (n *normalizer) next() (c byte, ok bool) {
 		n.inside = false
 	default:
 		n.inside = true
-		if n.fold && 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
+		if n.fold {
+			c = lower(c)
 		}
 	}
 	return c, true

@@ -138,6 +138,9 @@ func refuseStatus(j *judgement) Reason {
 	if s := j.lifetime(time.Time{}).source; s.byOrigin() || s == fromStatus || s == fromRule {
 		return ReasonNone
 	}
+	if j.exchange.Method == http.MethodPost {
+		return ReasonNoFreshness
+	}
 	return ReasonStatus
 }
 
