@@ -74,7 +74,7 @@ func matchStars[T text](pattern string, sep byte, s T) bool {
 			p, i = one, oneAt
 		case all != none && allAt < len(s):
 			allAt++
-			p, i, one = all, allAt, none
+			p, i = all, allAt // a "*" behind it that gave up has a separator or the end before it, and gives up again
 		default:
 			return false
 		}

@@ -103,6 +103,15 @@ func TestMatchStopsAtTheFirst(t *testing.T) {
 	}
 }
 
+// A route whose path fits by several of its globs is judged once.
+func TestMatchJudgesOnce(t *testing.T) {
+	table := mustCompile(t, Spec{Name: "it", Match: MatchSpec{Paths: []string{"/a/**", "/a/b", "/**"}, When: `int(request.path) == 1`}})
+	table.Match(get("http://x/a/b"))
+	if n := table.Routes()[0].ConditionErrors(); n != 1 {
+		t.Errorf("the condition was evaluated %d times", n)
+	}
+}
+
 // The index finds what looking at one route after the other finds.
 func TestMatchAgainstLinearSearch(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))

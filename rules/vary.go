@@ -147,14 +147,8 @@ func hasRange(tag, r string) bool {
 	return len(tag) > len(r) && tag[len(r)] == '-' && strings.EqualFold(tag[:len(r)], r)
 }
 
-// shorterRange drops the last subtag, and a single letter before it (RFC 4647, 3.4).
-func shorterRange(r string) string {
-	r = r[:max(strings.LastIndexByte(r, '-'), 0)]
-	if i := strings.LastIndexByte(r, '-'); i >= 0 && i == len(r)-2 {
-		r = r[:i]
-	}
-	return r
-}
+// shorterRange drops the last subtag. A single letter before it, which RFC 4647, 3.4 drops as well, ends no tag.
+func shorterRange(r string) string { return r[:max(strings.LastIndexByte(r, '-'), 0)] }
 
 // weighted splits a list member into its value and its weight in thousandths (RFC 9110, 12.4.2). A weight that is no
 // weight counts as 0: what cannot be read is not asked for.

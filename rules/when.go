@@ -146,7 +146,7 @@ func checkName(root ast.NavigableExpr, withResponse bool) error {
 	case nil:
 		return fmt.Errorf("%s has no %s; it has %s", object, field.AsSelect().FieldName(), fieldsOf(object))
 	case namedValues:
-		if field.AsSelect().IsTestOnly() || !asksForName(field) {
+		if !asksForName(field) {
 			return fmt.Errorf(`%s can only be asked for a name, as in %s["x"] or "x" in %s`, name, name, name)
 		}
 	}

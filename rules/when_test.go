@@ -110,6 +110,7 @@ func TestConditionMistakes(t *testing.T) {
 		{`size(request.query) > 0`, true, "request.query can only be asked for a name"},
 		{`request.cookies == request.headers`, true, "can only be asked for a name"},
 		{`request.headers in [request.headers]`, true, "can only be asked for a name"},
+		{`request.headers in ["a"]`, true, "request.headers can only be asked for a name"},
 		{`has(request.headers)`, true, "request.headers can only be asked for a name"},
 		{`request.headers[1] == ""`, true, "column 16: found no matching overload"},
 		{`foo == 1`, true, "column 1: undeclared reference to 'foo'"},
