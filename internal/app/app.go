@@ -1,0 +1,224 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/internal/admin"
+	"github.com/cacheproxy/cacheproxy/internal/config"
+	"github.com/cacheproxy/cacheproxy/internal/demo"
+	"github.com/cacheproxy/cacheproxy/internal/metrics"
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/tiers"
+)
+
+// Options are what an instance is made of.
+type Options struct {
+	Config  config.Options // loaded at the start and at each reload
+	Demo    bool           // front the built-in origin; Config.Flags.Upstream must be empty
+	Version string         // of the build
+	Stderr  io.Writer      // of the log; nil: os.Stderr
+}
+
+// App is one instance. Its methods are safe for concurrent use, but Run may be called once only.
+type App struct {
+	o      Options
+	stderr io.Writer
+	log    *slog.Logger
+	level  *slog.LevelVar
+
+	purger  *invalidation.Purger
+	cache   *cache.Cache
+	proxy   *proxy.Proxy
+	metrics *metrics.Metrics
+	access  *metrics.AccessLog
+	admin   *admin.Handler
+	gate    *gate
+
+	reloading sync.Mutex // held while one reload runs
+	current   atomic.Pointer[generation]
+	refused   atomic.Bool // the last reload
+	draining  atomic.Bool
+
+	main []net.Listener
+	side net.Listener // of the administration API
+	shop net.Listener // of the demo origin, or nil
+}
+
+// New loads the configuration and builds an instance that listens, but does not answer yet. Close or Run must be called in the end.
+// The error is a *config.Error where the configuration is refused.
+func New(o Options) (_ *App, err error) {
+	a := &App{o: o, stderr: o.Stderr, level: new(slog.LevelVar)}
+	if a.stderr == nil {
+		a.stderr = os.Stderr
+	}
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if o.Demo {
+		if err := a.openShop(); err != nil {
+			return nil, err
+		}
+	}
+	cfg, warnings, err := config.Load(a.o.Config)
+	if err != nil {
+		return nil, err
+	}
+	a.log = newLogger(a.stderr, cfg.Log, a.level)
+	for _, w := range warnings {
+		a.log.Warn("configuration", "warning", w.String())
+	}
+	if err := a.listen(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.build(cfg); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// openShop gives the demo origin a port of its own and makes it the upstream.
+func (a *App) openShop() (err error) {
+	a.shop, err = net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("demo origin: %w", err)
+	}
+	a.o.Config.Flags.Upstream = "http://" + a.shop.Addr().String()
+	a.o.Config.Flags.LogFormat = cmp.Or(a.o.Config.Flags.LogFormat, "text")
+	return nil
+}
+
+// build makes the parts and ties them together.
+func (a *App) build(cfg *config.Config) error {
+	state := invalidation.NewState(cfg.Cache.Log.MaxRows)
+	policy := tiers.Auto
+	if cfg.Cache.L1.Policy == "lru" {
+		policy = tiers.LRU
+	}
+	a.cache = cache.New(cache.Options{MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants}, state)
+	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, a.cache.Drop)
+
+	format := metrics.JSON
+	if cfg.Log.Format == "text" {
+		format = metrics.Text
+	}
+	a.access = metrics.NewAccessLog(a.stderr, format)
+
+	registry := prometheus.NewRegistry()
+	var err error
+	a.metrics, err = metrics.New(registry, a.o.Version, cfg.Table(), metrics.Sources{
+		Cache:       a.cache.Stats,
+		Proxy:       func() proxy.Stats { return a.proxy.Stats() },
+		Purges:      a.purger.Stats,
+		Applied:     state.Applied,
+		Connections: a.gate.stats,
+		AccessLost:  a.access.Lost,
+	})
+	if err != nil {
+		return err
+	}
+	next, err := a.generate(cfg, nil)
+	if err != nil {
+		return err
+	}
+	a.proxy = proxy.New(next.plan, a.cache, a.purger, a.log, a.metrics.Observe, a.access.Observe)
+	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
+	a.use(next)
+	return nil
+}
+
+// Addr returns the address of the first main listener, and AdminAddr that of the administration listener.
+func (a *App) Addr() net.Addr { return a.main[0].Addr() }
+
+// AdminAddr returns the address of the administration listener.
+func (a *App) AdminAddr() net.Addr { return a.side.Addr() }
+
+// Close gives back what New took, of an instance that is not run.
+func (a *App) Close() {
+	for _, l := range append(a.main, a.side, a.shop) {
+		if l != nil {
+			l.Close() // nobody has used it
+		}
+	}
+	if g := a.current.Load(); g != nil {
+		g.close(nil)
+	}
+}
+
+// Run serves until ctx ends, and then stops: no new connections, what is under way may finish within shutdown_timeout, then all that
+// is left is ended. It returns nil where ctx ended it and everything was finished in time; else the error of the part that failed,
+// or what could not be finished.
+func (a *App) Run(ctx context.Context) error {
+	tune := a.newTuner()
+	run := newRunner(ctx)
+	run.start("access log", a.access.Run, nil)
+	run.start("cache", a.cache.Run, nil)
+	run.start("collector tuning", tune.run, nil)
+	if a.shop != nil {
+		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
+	}
+	a.startAdmin(run)
+	run.start("proxy", untilDone, a.proxy.Shutdown)
+	a.startMain(run)
+	run.start("file watch", a.watch, nil)
+	a.announce()
+
+	failed := run.wait()
+	a.draining.Store(true)
+	limit := a.current.Load().cfg.ShutdownTimeout
+	a.log.Info("stopping", "shutdown_timeout", limit)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	begin := time.Now()
+	err := errors.Join(failed, run.stop(bounded))
+	a.current.Load().close(nil)
+	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond))
+	return err
+}
+
+func untilDone(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// announce says where the instance can be reached.
+func (a *App) announce() {
+	addresses := make([]string, len(a.main))
+	for i, l := range a.main {
+		addresses[i] = l.Addr().String()
+	}
+	a.log.Info("serving", "version", a.o.Version, "addresses", addresses, "admin", a.side.Addr().String(), "connections", a.gate.limit.Load())
+	if a.shop == nil {
+		return
+	}
+	fmt.Fprintf(a.stderr, "\nThe demo shop is at %s, its administration API at %s.\n\n%s\n",
+		clientURL(a.main[0].Addr()), clientURL(a.side.Addr()), demo.Tour(clientURL(a.main[0].Addr())))
+}
+
+// clientURL is where a client on this machine reaches a listener.
+func clientURL(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "http://" + addr.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,90 @@
+package app
+
+import (
+	"fmt"
+	"net/http"
+	"reflect"
+
+	"github.com/cacheproxy/cacheproxy/internal/admin"
+	"github.com/cacheproxy/cacheproxy/internal/config"
+	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
+)
+
+// generation is what one configuration has become. It is immutable; a reload makes the next one.
+type generation struct {
+	cfg     *config.Config
+	access  *admin.Access
+	plan    *proxy.Plan
+	origins map[string]origin // by the name of the upstream
+}
+
+// origin is an upstream with the handler that forwards to it.
+type origin struct {
+	options  upstream.Options
+	upstream *upstream.Upstream
+	handler  http.Handler
+}
+
+// generate builds all that cfg asks for, and changes nothing yet. Upstreams that last has with the same options are taken along,
+// with their connections.
+func (a *App) generate(cfg *config.Config, last *generation) (*generation, error) {
+	g := &generation{cfg: cfg, access: accessOf(cfg), origins: map[string]origin{}}
+	for name, o := range cfg.Upstreams {
+		if last != nil && reflect.DeepEqual(last.origins[name].options, o) {
+			g.origins[name] = last.origins[name]
+			continue
+		}
+		u, err := upstream.New(name, o)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %s: %w", name, err)
+		}
+		u.Observe = a.metrics.ObserveUpstream
+		g.origins[name] = origin{o, u, proxy.Forward(u, a.log)}
+	}
+	g.plan = planOf(cfg, g)
+	return g, nil
+}
+
+func accessOf(cfg *config.Config) *admin.Access {
+	var tokens []admin.Token
+	for _, t := range cfg.Admin.Tokens {
+		token := admin.Token{Name: t.Name, Secret: string(t.Token)}
+		for _, s := range t.Scopes {
+			token.Scopes = append(token.Scopes, admin.Scope(s))
+		}
+		tokens = append(tokens, token)
+	}
+	return admin.NewAccess(tokens, cfg.Admin.RequireToken)
+}
+
+func planOf(cfg *config.Config, g *generation) *proxy.Plan {
+	table := cfg.Table()
+	plan := &proxy.Plan{
+		Table:          table,
+		CacheName:      cfg.Cache.Name,
+		TrustedProxies: cfg.TrustedProxies,
+		PurgeAllow:     cfg.Purge.Allow,
+		MayPurge:       func(token string) bool { return g.access.May(token, admin.ScopePurge) },
+		HitForMiss:     cfg.Cache.HitForMiss,
+		Limits: proxy.Limits{
+			URLBytes:          int(cfg.Limits.URLBytes),
+			QueryParams:       cfg.Limits.QueryParams,
+			ConcurrentFetches: cfg.Limits.ConcurrentFetches,
+		},
+	}
+	for _, r := range table.Routes() {
+		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: g.origins[r.Upstream].handler})
+	}
+	return plan
+}
+
+// close closes the unused connections of the upstreams that next, which may be nil, does not have any more. What is under way ends
+// as it would, and its connection with it.
+func (g *generation) close(next *generation) {
+	for name, o := range g.origins {
+		if next == nil || next.origins[name].upstream != o.upstream {
+			o.upstream.Close()
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package metrics
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/rules"
+	"github.com/cacheproxy/cacheproxy/tiers"
+)
+
+// Sources are the parts whose figures are read when somebody scrapes. All must be set.
+type Sources struct {
+	Cache       func() cache.Stats
+	Proxy       func() proxy.Stats
+	Purges      func() []invalidation.Count
+	Applied     func() invalidation.Position
+	Connections func() Connections
+	AccessLost  func() uint64 // lines of the access log that were dropped
+}
+
+// Connections are the figures of the main listeners.
+type Connections struct {
+	Open    int64  // client connections now
+	Limit   int64  // how many there may be
+	Refused uint64 // connections that were answered with 503 because there were too many
+}
+
+// Metrics are the metrics of one instance. It is safe for concurrent use.
+type Metrics struct {
+	sources Sources
+	routes  atomic.Pointer[routes]
+
+	upstreamRequests *prometheus.CounterVec
+	upstreamDuration *prometheus.HistogramVec
+	reloads          *prometheus.CounterVec
+}
+
+// New registers the metrics with registry, those of the Go runtime and of the process among them. version names the build. The
+// error is the registry's: something of the same name is registered already.
+func New(registry prometheus.Registerer, version string, table *rules.Table, s Sources) (*Metrics, error) {
+	m := &Metrics{
+		sources: s,
+		upstreamRequests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cacheproxy_upstream_requests_total",
+			Help: "Requests to upstreams, by the status code of the answer; error where there was none.",
+		}, []string{"upstream", "code"}),
+		upstreamDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "cacheproxy_upstream_duration_seconds",
+			Help:    "Time until an upstream's response head had come, or it was known that none would.",
+			Buckets: bounds[3:],
+		}, []string{"upstream"}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cacheproxy_config_reloads_total",
+			Help: "Reloads of the configuration since the start, by result: ok or refused.",
+		}, []string{"result"}),
+	}
+	m.reloads.WithLabelValues(reloadOK)
+	m.reloads.WithLabelValues(reloadRefused)
+	m.Use(table)
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "cacheproxy_build_info", Help: "Always 1; the label tells which build runs.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	for _, c := range []prometheus.Collector{
+		m, m.upstreamRequests, m.upstreamDuration, m.reloads, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Use makes table the one whose routes are counted. Routes that keep their name keep their counts.
+func (m *Metrics) Use(table *rules.Table) {
+	m.routes.Store(newRoutes(table, m.routes.Load()))
+}
+
+// Observe counts one request. It is a [cache.Observer].
+func (m *Metrics) Observe(r *cache.Report) {
+	if rt := m.routes.Load().of(r); rt != nil {
+		rt.observe(r)
+	}
+}
+
+// ObserveUpstream counts one request to an upstream. code is 0 where no response came.
+func (m *Metrics) ObserveUpstream(upstream string, code int, d time.Duration) {
+	label := "error"
+	if code != 0 {
+		label = strconv.Itoa(code)
+	}
+	m.upstreamRequests.WithLabelValues(upstream, label).Inc()
+	m.upstreamDuration.WithLabelValues(upstream).Observe(d.Seconds())
+}
+
+const (
+	reloadOK      = "ok"
+	reloadRefused = "refused"
+)
+
+// Reloaded counts a reload of the configuration.
+func (m *Metrics) Reloaded(ok bool) {
+	result := reloadRefused
+	if ok {
+		result = reloadOK
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
+
+// figure is a metric that is read from a part.
+type figure struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func gauge(name, help string, labels ...string) figure {
+	return figure{prometheus.NewDesc("cacheproxy_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+func counter(name, help string, labels ...string) figure {
+	return figure{prometheus.NewDesc("cacheproxy_"+name, help, labels, nil), prometheus.CounterValue}
+}
+
+func (f figure) send(out chan<- prometheus.Metric, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
+}
+
+var (
+	l1Bytes        = gauge("l1_bytes", "Memory that entries take, with their headers, keys and bookkeeping.")
+	l1MaxBytes     = gauge("l1_max_bytes", "What l1_bytes is bounded by.")
+	l1Entries      = gauge("l1_entries", "Keys in memory.")
+	l1Evictions    = counter("l1_evictions_total", "Keys that left memory, by reason.", "reason")
+	variants       = counter("variants_dropped_total", "Stored responses that went because their key had too many.")
+	collapsed      = counter("collapsed_requests_total", "Requests that were answered by a fetch that another one had begun.")
+	fetches        = gauge("fetches_in_flight", "Requests to upstreams under way.")
+	panics         = counter("panics_total", "Handlers that panicked.")
+	invalidations  = counter("invalidations_total", "Purges that were logged, by what they select and what becomes of it.", "kind", "strategy")
+	appliedSeq     = gauge("log_applied_seq", "Position in the log of purges that this instance has applied.")
+	openConns      = gauge("connections", "Client connections now.")
+	maxConns       = gauge("connections_limit", "How many client connections there may be.")
+	refusedConns   = counter("connections_refused_total", "Client connections answered with 503 because there were too many.")
+	accessLogLost  = counter("access_log_dropped_total", "Lines of the access log that were dropped because they came faster than they could be written.")
+	removalReasons = []tiers.RemoveReason{tiers.Evicted, tiers.Rejected, tiers.Expired, tiers.Deleted}
+)
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{requestsDesc, durationDesc, uncachedDesc, conditionsDesc} {
+		out <- d
+	}
+	for _, f := range []figure{
+		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, panics,
+		invalidations, appliedSeq, openConns, maxConns, refusedConns, accessLogLost,
+	} {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	m.routes.Load().collect(out)
+
+	c := m.sources.Cache()
+	l1Bytes.send(out, float64(c.Memory.Bytes))
+	l1MaxBytes.send(out, float64(c.Memory.MaxBytes))
+	l1Entries.send(out, float64(c.Memory.Entries))
+	for _, reason := range removalReasons {
+		l1Evictions.send(out, float64(c.Memory.Removed[reason]), reason.String())
+	}
+	variants.send(out, float64(c.VariantsDropped))
+
+	p := m.sources.Proxy()
+	collapsed.send(out, float64(p.Collapsed))
+	fetches.send(out, float64(p.Fetches))
+	panics.send(out, float64(p.Panics))
+
+	for _, n := range m.sources.Purges() {
+		invalidations.send(out, float64(n.Total), n.Kind.String(), n.Strategy.String())
+	}
+	appliedSeq.send(out, float64(m.sources.Applied().Seq))
+
+	conns := m.sources.Connections()
+	openConns.send(out, float64(conns.Open))
+	maxConns.send(out, float64(conns.Limit))
+	refusedConns.send(out, float64(conns.Refused))
+	accessLogLost.send(out, float64(m.sources.AccessLost()))
+}
