@@ -18,7 +18,7 @@ import (
 )
 
 // costLimit bounds the evaluation of one condition, in CEL's units. A comparison costs a few, a regular expression of
-// 40 characters over the longest URL (8 KiB) some 8,000; 100,000 take at most 10 ms (BenchmarkConditionAtItsLimit).
+// 40 characters over the longest URL (8 KiB) some 8,000; 100,000 take about 10 ms (BenchmarkConditionAtItsLimit).
 const costLimit = 100_000
 
 // condition is a compiled CEL expression over a request and, in cache.when, its response. Safe for concurrent use.
