@@ -72,6 +72,16 @@ func (x *exchange) end() {
 	}
 }
 
+// abort breaks the connection off: what has been sent must not be taken for a complete response. A client that went away before
+// any answer is reported with status 499, as other servers do; nobody is sent that.
+func (x *exchange) abort(why rfc9111.Reason) {
+	x.report.Result, x.report.Reason = cache.ResultError, why
+	if !x.wrote {
+		x.report.Status = 499
+	}
+	panic(http.ErrAbortHandler)
+}
+
 func (x *exchange) release() {
 	buf, values := x.buf[:0], x.values[:0]
 	clear(values[:cap(values)])
@@ -173,7 +183,11 @@ func (x *exchange) refuse(status int, why rfc9111.Reason) {
 // writeHeader sends the final header with its Cache-Status.
 func (x *exchange) writeHeader(status int) {
 	h := x.w.Header()
-	h["Cache-Status"] = append(h["Cache-Status"], x.plan.cacheStatus(&x.status))
+	own := x.one(x.plan.cacheStatus(&x.status))
+	if others := h["Cache-Status"]; len(others) > 0 { // of caches nearer to the origin: ours comes last (RFC 9211, 2)
+		own = append(others[:len(others):len(others)], own[0])
+	}
+	h["Cache-Status"] = own
 	x.wrote = true
 	x.report.Status = status
 	x.report.Header = time.Since(x.report.Start)

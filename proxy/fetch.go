@@ -53,6 +53,10 @@ func (x *exchange) fetch() {
 		x.pass(rfc9111.ReasonRange)
 		return
 	}
+	if x.method == http.MethodHead && x.outcome.Uncacheable {
+		x.passHead()
+		return
+	}
 	hash, w := x.query.Key.Hash, x.wants()
 	if w.rng != "" {
 		hash = rfc9111.NewKey(rfc9111.AppendPart(append([]byte(nil), x.query.Key.Text...), w.rng)).Hash
@@ -144,7 +148,7 @@ func (f *fill) admits(x *exchange) (*reader, bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.done || f.head != nil && (f.head.meta.Flags&rfc9111.NoCache != 0 || f.head.meta.TTL(x.now) <= 0) {
+	if f.done || f.request.Context().Err() != nil || f.head != nil && (f.head.meta.Flags&rfc9111.NoCache != 0 || f.head.meta.TTL(x.now) <= 0) {
 		return nil, false
 	}
 	return f.attach(x.now)
@@ -162,11 +166,10 @@ func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, *rfc9111.Meta
 	switch {
 	case errors.Is(err, errAnswered):
 		return x.fromAnswer(f, lead)
-	case errors.Is(err, context.DeadlineExceeded) && !lead && x.r.Context().Err() == nil:
-		x.status.Detail = rfc9111.ReasonCollapseTimeout.String()
+	case errors.Is(err, errWaited):
 		return alone, nil
 	case x.r.Context().Err() != nil:
-		panic(http.ErrAbortHandler) // the client is gone
+		x.abort(rfc9111.ReasonClientGone)
 	case err != nil:
 		x.failed(err)
 		return answered, nil
@@ -174,8 +177,12 @@ func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, *rfc9111.Meta
 	return x.fromHead(f, r, h, lead)
 }
 
-// errAnswered says that the fill has no head of its own to show: a stored response answers, or nothing does.
-var errAnswered = errors.New("answered from the cache")
+var (
+	// errAnswered says that the fill has no head of its own to show: a stored response answers, or nothing does.
+	errAnswered = errors.New("answered from the cache")
+	// errWaited says that a follower has waited as long as its route allows.
+	errWaited = errors.New("waited too long for another request's fetch")
+)
 
 // await waits until the fill has a head to show. A follower waits at most as long as its route says. The leader passes the interim
 // responses on.
@@ -183,7 +190,7 @@ func (x *exchange) await(f *fill, lead bool) (*head, error) {
 	ctx := x.r.Context()
 	if !lead && x.route.CollapseWait > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, x.route.CollapseWait)
+		ctx, cancel = context.WithTimeoutCause(ctx, x.route.CollapseWait, errWaited)
 		defer cancel()
 	}
 	for seen := 0; ; {

@@ -55,7 +55,7 @@ type fill struct {
 	final       *head // the final response's head, once it has come
 	committed   bool
 	stored      *cache.Entry // what commit made; nil where it had nothing to store
-	fault       error // why the origin gave no response, told by Fail
+	fault       error        // why the origin gave no response, told by Fail
 
 	mu       sync.Mutex // guards the following
 	changed  chan struct{}

@@ -197,13 +197,17 @@ func TestABrokenBodyIsNeverStoredAndNeverLooksComplete(t *testing.T) {
 
 func TestAMisbehavingOriginIsAnError(t *testing.T) {
 	for name, h := range map[string]badorigin.Handler{
-		"garbage":             badorigin.Garbage("this is not HTTP\r\n\r\n"),
-		"hangs up":            badorigin.Hangup(),
-		"endless head":        badorigin.EndlessHead(),
-		"endless line":        badorigin.EndlessLine(),
-		"flood of 1xx":        badorigin.Interim(103, 10_000, badorigin.OK("late"), "Link: </a>"),
-		"bad content length":  badorigin.BadLength("ten", "0123456789"),
-		"two content lengths": func(c *badorigin.Conn, _ *badorigin.Request) { c.Head(200, "Content-Length: 1", "Content-Length: 2"); c.Send("ab"); c.Close() },
+		"garbage":            badorigin.Garbage("this is not HTTP\r\n\r\n"),
+		"hangs up":           badorigin.Hangup(),
+		"endless head":       badorigin.EndlessHead(),
+		"endless line":       badorigin.EndlessLine(),
+		"flood of 1xx":       badorigin.Interim(103, 10_000, badorigin.OK("late"), "Link: </a>"),
+		"bad content length": badorigin.BadLength("ten", "0123456789"),
+		"two content lengths": func(c *badorigin.Conn, _ *badorigin.Request) {
+			c.Head(200, "Content-Length: 1", "Content-Length: 2")
+			c.Send("ab")
+			c.Close()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := badorigin.New(t, h)

@@ -63,8 +63,7 @@ func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
 			return
 		}
 		if err != nil {
-			x.report.Reason = rfc9111.ReasonIncomplete
-			panic(http.ErrAbortHandler)
+			x.abort(x.broken(err))
 		}
 		if skipped := min(skip, int64(len(piece))); skipped > 0 {
 			piece, skip = piece[skipped:], skip-skipped
@@ -79,7 +78,15 @@ func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
 		n, err := x.w.Write(piece)
 		x.report.Bytes += int64(n)
 		if err != nil {
-			panic(http.ErrAbortHandler)
+			x.abort(rfc9111.ReasonClientGone)
 		}
 	}
+}
+
+// broken says whose fault it is that a body ends early.
+func (x *exchange) broken(err error) rfc9111.Reason {
+	if x.r.Context().Err() != nil || errors.Is(err, errStalled) {
+		return rfc9111.ReasonClientGone
+	}
+	return rfc9111.ReasonIncomplete
 }

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -40,6 +42,23 @@ func (x *exchange) pass(why rfc9111.Reason) {
 	x.forward(nil)
 }
 
+// passHead sends a HEAD on as it is, because a GET in its place could not be stored anyway, and lets its answer freshen what is
+// stored (RFC 9111, 4.3.5).
+func (x *exchange) passHead() {
+	x.report.Result, x.report.Reason = cache.ResultPass, x.outcome.Because
+	x.status.Detail = x.outcome.Because.String()
+	born := x.p.cache.State().Applied()
+	x.forward(func(p *passage, status int, h http.Header) {
+		if status != http.StatusOK {
+			return
+		}
+		x.p.cache.FreshenByHead(&cache.Freshening{
+			Query: &x.query, Target: &x.target, Request: x.query.Fields, Header: h.Clone(),
+			RequestTime: p.requestTime, ResponseTime: time.Now(), Born: born,
+		})
+	})
+}
+
 // forward sends the client's request to the origin in the client's own time. onHead, where not nil, is called with the final head
 // before it goes to the client. The passage is nil where too many fetches are under way; a body that breaks off panics, and so
 // never counts as whole.
@@ -49,7 +68,8 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		return nil
 	}
 	x.p.fetches.Add(1)
-	defer x.p.fetches.Add(-1)
+	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
+	defer w.fetched()
 	v := x.view
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
@@ -58,7 +78,6 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w)}
 	}
 	defer x.forgetStall()
-	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	x.site.Origin.ServeHTTP(w, out)
 	return w
 }
@@ -70,13 +89,34 @@ type passage struct {
 	requestTime time.Time
 	interims    int
 	keep        *kept // a copy of the body, where it may be stored
+	counted     bool  // it is not among the fetches under way any more
+}
+
+// fetched takes the request off the fetches under way, once.
+func (p *passage) fetched() {
+	if !p.counted {
+		p.counted = true
+		p.x.p.fetches.Add(-1)
+	}
 }
 
 // Header implements http.ResponseWriter.
 func (p *passage) Header() http.Header { return p.x.w.Header() }
 
-// Unwrap lets http.ResponseController reach the connection, for upgrades and flushes.
+// Unwrap lets http.ResponseController reach the connection, to flush and to set deadlines.
 func (p *passage) Unwrap() http.ResponseWriter { return p.x.w }
+
+// Hijack implements http.Hijacker, for upgrades. From then on the connection is not a fetch any more: it may stay for days.
+func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(p.x.w).Hijack()
+	if err == nil {
+		x := p.x
+		x.wrote, x.report.Status, x.status.FwdStatus = true, http.StatusSwitchingProtocols, http.StatusSwitchingProtocols
+		x.w.Header()["Cache-Status"] = []string{x.plan.cacheStatus(&x.status)}
+		p.fetched()
+	}
+	return c, rw, err
+}
 
 // WriteHeader implements http.ResponseWriter.
 func (p *passage) WriteHeader(status int) {

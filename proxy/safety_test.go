@@ -58,7 +58,9 @@ func TestAClientCannotPassForSomebodyElse(t *testing.T) {
 		t.Errorf("what the proxy says of the client is missing: %v", got)
 	}
 
-	trust := func(p *proxy.Plan, _ *rules.Options) { p.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+	trust := func(p *proxy.Plan, _ *rules.Options) {
+		p.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
 	r = newRig(t, o.URL, nil, trust)
 	r.get("/a", sent...)
 	got = o.last().Header

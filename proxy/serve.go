@@ -104,14 +104,14 @@ func (x *exchange) writeBody(body []byte) {
 		n, err := x.w.Write(body[:pieceSize])
 		x.report.Bytes += int64(n)
 		if err != nil {
-			panic(http.ErrAbortHandler)
+			x.abort(rfc9111.ReasonClientGone)
 		}
 		body = body[pieceSize:]
 	}
 	n, err := x.w.Write(body)
 	x.report.Bytes += int64(n)
 	if err != nil {
-		panic(http.ErrAbortHandler)
+		x.abort(rfc9111.ReasonClientGone)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheproxy/cacheproxy/internal/badorigin"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -371,4 +372,45 @@ func TestPostIsStoredWhereTheRuleSaysSo(t *testing.T) { // RFC 9110, 9.3.3
 	r = newRig(t, o.URL, nil)
 	r.do("POST", "/a")
 	r.want(r.get("/a"), 200, "answer 3", "fwd=uri-miss")
+}
+
+func TestAHeadThatPassesFreshensWhatIsStored(t *testing.T) { // RFC 9111, 4.3.5
+	control := "max-age=0"
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		w.Header().Set("Cache-Control", control)
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("X-Seen", fmt.Sprint(n))
+		w.Header().Set("Content-Length", "4")
+		io.WriteString(w, "body")
+	})
+	r := newRig(t, o.URL, nil)
+	r.get("/a")
+	control = "no-store"
+	r.get("/a")
+	control = "max-age=60"
+	r.want(r.do("HEAD", "/a"), 200, "", "fwd=")
+	if o.last().Method != "HEAD" {
+		t.Errorf("the origin saw %s, want HEAD: the key is known to be uncacheable", o.last().Method)
+	}
+	a := r.get("/a")
+	r.want(a, 200, "body", "hit")
+	if a.header.Get("X-Seen") != "3" {
+		t.Errorf("the stored fields were not updated: X-Seen %q", a.header.Get("X-Seen"))
+	}
+}
+
+func TestAnUpgradePassesThrough(t *testing.T) { // RFC 9110, 7.8
+	o := badorigin.New(t, func(c *badorigin.Conn, q *badorigin.Request) {
+		c.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello")
+		c.Close()
+	})
+	r := newRig(t, o.URL, nil)
+	got := r.raw("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "hello") || !strings.Contains(got, "detail=upgrade") {
+		t.Errorf("got %q", got)
+	}
+	eventually(t, "the upgrade is reported", func() bool { return r.lastReport().Status == 101 })
+	if n := r.proxy.Stats().Fetches; n != 0 {
+		t.Errorf("%d fetches under way", n)
+	}
 }

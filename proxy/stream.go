@@ -67,6 +67,9 @@ func (s *stream) bytes() []byte {
 }
 
 func (s *stream) grow(p []byte) {
+	if s.windowed {
+		s.pardon(time.Now())
+	}
 	s.size += int64(len(p))
 	for len(p) > 0 {
 		last := len(s.chunks) - 1
@@ -82,6 +85,15 @@ func (s *stream) grow(p []byte) {
 		n := min(len(p), cap(c)-len(c))
 		s.chunks[last] = append(c, p[:n]...)
 		p = p[n:]
+	}
+}
+
+// pardon starts the clock anew for the readers that have read all there was: they have waited for the origin, not the other way round.
+func (s *stream) pardon(now time.Time) {
+	for r := range s.readers {
+		if r.at+int64(r.taken) >= s.size {
+			r.moved = now
+		}
 	}
 }
 
@@ -272,6 +284,6 @@ func wait(ctx context.Context, changed <-chan struct{}) error {
 	case <-changed:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }

@@ -72,6 +72,7 @@ const (
 	ReasonIncomplete
 	ReasonCollapseTimeout
 	ReasonConcurrency
+	ReasonClientGone
 	ReasonPanic
 
 	reasonCount
@@ -146,6 +147,7 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonIncomplete:      {"incomplete", "The response's body broke off, so it was not stored.", "See why the origin, or the connection to it, breaks off."},
 	ReasonCollapseTimeout: {"collapse-timeout", "The request waited for the same fetch of another one, and went on its own when that took too long.", "Raise collapse.wait, or see why the origin is slow."},
 	ReasonConcurrency:     {"concurrency", "As many fetches as allowed were under way.", "Raise limits.concurrent_fetches, or see why the origin is slow."},
+	ReasonClientGone:      {"client-gone", "The client closed the connection, or stopped reading, before its answer was complete.", "See whether clients give up because the origin is slow."},
 	ReasonPanic:           {"panic", "A bug in the proxy ended the request.", "Report it with the log's stack trace."},
 }
 
