@@ -55,7 +55,6 @@ type Report struct {
 	Stored   bool   // a stored response was used, so that Age and TTL mean something
 	Upstream string // the upstream that was asked, or ""
 	Bytes    int64  // of the content sent to the client
-	Header   time.Duration
 	Panicked bool
 }
 

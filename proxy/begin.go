@@ -190,6 +190,5 @@ func (x *exchange) writeHeader(status int) {
 	h["Cache-Status"] = own
 	x.wrote = true
 	x.report.Status = status
-	x.report.Header = time.Since(x.report.Start)
 	x.w.WriteHeader(status)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ type conn struct {
 	begun   atomic.Int64 // bytes that Write was called with
 	written atomic.Int64 // bytes that it has written
 	lost    atomic.Pointer[loss]
+
+	ended   atomic.Bool // Read has come to the end: what Write says from then on tells nothing new
+	writing sync.Mutex  // held by a Write
 }
 
 // loss is how a connection ended, set before the one who is told of it is told.
@@ -35,32 +39,39 @@ type loss struct {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.read.Add(int64(n))
-	if err != nil {
-		c.lose(err)
+	if err != nil && !errors.Is(err, net.ErrClosed) { // not by our own closing
+		c.end(err)
 	}
 	return n, err
 }
 
+// end notes how Read came to its end. A Write that goes on at the same time is
+// waited for, because whether its bytes were taken cannot be asked before it has
+// handed them over; it is made to fail if it does not go on by itself.
+func (c *conn) end(err error) {
+	begun := c.begun.Load()
+	c.ended.Store(true)
+	if !c.writing.TryLock() {
+		_ = c.Conn.SetWriteDeadline(time.Now()) // fails on a closed connection, where Write does not wait
+		c.writing.Lock()
+	}
+	defer c.writing.Unlock()
+	c.lost.CompareAndSwap(nil, &loss{err: err, begun: begun, unread: isReset(err) || unacknowledged(c.socket)})
+}
+
 func (c *conn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.begun.Add(int64(len(p)))
 	// A peer that takes nothing must not hold a request for ever. Where this
 	// fails the connection is closed, and Write says so.
 	_ = c.Conn.SetWriteDeadline(time.Now().Add(c.idle))
 	n, err := c.Conn.Write(p)
 	c.written.Add(int64(n))
-	if err != nil {
-		c.lose(err)
+	if err != nil && !errors.Is(err, net.ErrClosed) && !c.ended.Load() {
+		c.lost.CompareAndSwap(nil, &loss{err: err, begun: c.begun.Load(), unread: isReset(err)})
 	}
 	return n, err
-}
-
-// lose notes the first error that is not the consequence of our own closing.
-func (c *conn) lose(err error) {
-	if errors.Is(err, net.ErrClosed) || c.lost.Load() != nil {
-		return
-	}
-	begun := c.begun.Load()
-	c.lost.CompareAndSwap(nil, &loss{err: err, begun: begun, unread: isReset(err) || unacknowledged(c.socket)})
 }
 
 // dialer opens connections to one target.

@@ -7,15 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacknowledged reports whether the peer's system cannot have handed on all
-// that was sent on a TCP connection which it has closed: there are bytes that
-// it has not acknowledged, or it has answered them with a reset.
+// unacknowledged reports whether the peer's system has not acknowledged all that
+// was sent on a TCP connection which it has closed, so that nobody can have read
+// it there.
 //
 // This tells apart the two ways in which a connection ends without an answer.
 // An origin that read the request and then closed has acknowledged the request
 // with its FIN at the latest. One that had closed before, so that FIN and
-// request crossed on the way, has not, and resets the connection when the
-// request arrives.
+// request crossed on the way, never does: its system answers with a reset.
 func unacknowledged(c net.Conn) bool {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -27,15 +26,8 @@ func unacknowledged(c net.Conn) bool {
 	}
 	unread := false
 	err = raw.Control(func(fd uintptr) {
-		// The queue first: a reset that arrives in between empties it, and sets
-		// the error.
-		queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
-		if err == nil && queued > 0 {
-			unread = true
-			return
-		}
-		pending, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		unread = err == nil && pending != 0
+		queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) // a reset does not set it to 0
+		unread = err == nil && queued > 0
 	})
 	return err == nil && unread
 }
