@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -181,6 +182,8 @@ func body[In any](r *http.Request) (in In, err error) {
 	switch err := d.Decode(&in); {
 	case errors.Is(err, io.EOF): // a chunked body of no bytes
 		return in, nil
+	case errors.As(err, new(*http.MaxBytesError)):
+		return in, problem(http.StatusRequestEntityTooLarge, "too large", fmt.Sprintf("a body may have %d bytes", maxBody))
 	case err != nil:
 		return in, problem(http.StatusBadRequest, "malformed body", strings.TrimPrefix(err.Error(), "json: "))
 	}
