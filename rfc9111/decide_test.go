@@ -23,6 +23,7 @@ func TestDecide(t *testing.T) {
 		{"4.3", []string{"Cache-Control: max-age=60", etag}, time.Minute, "", Constraint{}, "validate stale stale"},
 		{"4.3", []string{"Cache-Control: max-age=60", at("Last-Modified", 0)}, time.Minute, "", Constraint{}, "validate stale stale"},
 		{"of no use any more", []string{"Cache-Control: max-age=60", etag}, time.Minute + Keep, "", Constraint{}, "fetch stale expired"},
+		{"of no use from its expiry", []string{"Cache-Control: s-maxage=60"}, time.Minute, "", Constraint{}, "fetch stale expired"},
 		{"4.2.4", []string{"Cache-Control: max-age=60, must-revalidate", etag}, time.Minute, "", Constraint{}, "validate stale must-revalidate"},
 
 		{"5.2.2.4", []string{"Cache-Control: max-age=60, no-cache", etag}, 0, "", Constraint{}, "validate stale no-cache"},
