@@ -14,34 +14,34 @@ const (
 	windowEntries = 4
 	windowLimit   = 8
 
-	// coldSample is how many of the oldest entries are compared when one has
-	// to leave and no newcomer asks for its room.
+	// coldSample is how many entries are compared when one has to leave and
+	// no newcomer asks for its room.
 	coldSample = 5
 )
 
 // makeRoom evicts until the shard is within its budget and appends what left
-// to gone. Slot fresh has just been written, stands at the front of its list,
-// and stays: alone it is within the budget.
+// to gone. Slot fresh has just been written, stands at the front of the list
+// if it is there, and stays: alone it is within the budget.
 func (s *shard[K, V]) makeRoom(fresh uint32, gone []removal[K, V]) []removal[K, V] {
 	if s.policy == LRU {
 		for s.bytes > s.budget {
-			i, _, _ := s.main.GetOldest()
+			i, _, _ := s.list.GetOldest()
 			gone = append(gone, s.drop(i, Evicted))
 		}
 		return gone
 	}
 	for s.windowFull() {
-		i, _, _ := s.window.GetOldest()
-		if s.bytes > s.budget && !s.contest(i, fresh) {
-			gone = append(gone, s.drop(i, Rejected))
-			continue
+		i, _, _ := s.list.GetOldest()
+		if s.bytes > s.budget {
+			if !s.contest(i, fresh) {
+				gone = append(gone, s.drop(i, Rejected))
+				continue
+			}
+			for _, victim := range s.victims {
+				gone = append(gone, s.drop(victim, Evicted))
+			}
 		}
-		for _, victim := range s.victims {
-			gone = append(gone, s.drop(victim, Evicted))
-		}
-		s.victims = s.victims[:0]
-		s.leave(i)
-		s.enter(i, inMain)
+		s.settle(i)
 	}
 	for s.bytes > s.budget {
 		gone = append(gone, s.drop(s.coldest(fresh), Evicted))
@@ -51,56 +51,57 @@ func (s *shard[K, V]) makeRoom(fresh uint32, gone []removal[K, V]) []removal[K, 
 
 // windowFull reports whether the oldest entry of the window has to leave it.
 func (s *shard[K, V]) windowFull() bool {
-	switch n := s.window.Len(); {
+	switch n := s.list.Len(); {
 	case n <= 1:
 		return false
 	case n <= windowEntries:
-		return s.windowBytes > s.budget/windowLimit
+		return s.listBytes > s.budget/windowLimit
 	default:
-		return s.windowBytes > s.budget/windowShare
+		return s.listBytes > s.budget/windowShare
 	}
 }
 
+// settle moves slot i from the window to main.
+func (s *shard[K, V]) settle(i uint32) {
+	s.leave(i)
+	e := s.at(i)
+	e.place, e.pos = inMain, uint32(len(s.main))
+	s.main = append(s.main, i)
+}
+
 // contest decides whether candidate, which leaves the window, is worth more
-// than the oldest entries of main that would have to go to bring the shard
-// within its budget. If so, it leaves those in s.victims.
+// than the entries of main under the hand that would have to go in its stead
+// to bring the shard within its budget. If so, it leaves those in s.victims.
 //
 // A large candidate is weighed against all that it would push out together,
-// so it must be asked for more often than their sum. Entries that
-// were looked at and stay go to the front: having won, they are looked at
-// again only after all the others.
+// so it must be asked for more often than their sum. Entries that stay have
+// won, and the hand looks at them again only after all the others.
 func (s *shard[K, V]) contest(candidate, fresh uint32) bool {
 	s.victims = s.victims[:0]
 	worth := s.frequency(candidate)
-	need := s.bytes - s.budget
+	need := min(s.at(candidate).cost, s.bytes-s.budget)
 	sum := 0
-	for n := s.main.Len(); n > 0 && need > 0; n-- {
-		i, _, _ := s.main.GetOldest()
-		s.main.Get(i)
+	for n := len(s.main); n > 0 && need > 0; n-- {
+		i := s.next()
 		if i == fresh {
 			continue
 		}
 		if sum += s.frequency(i); sum >= worth {
-			break
+			return false
 		}
 		s.victims = append(s.victims, i)
 		need -= s.at(i).cost
 	}
-	if need > 0 {
-		s.victims = s.victims[:0]
-		return false
-	}
-	return true
+	return need <= 0
 }
 
-// coldest returns the entry least asked for among the oldest few of main, or
-// the oldest of the window where main has none but fresh.
+// coldest returns the entry least asked for among the next few of main, or the
+// oldest of the window where main has none but fresh.
 func (s *shard[K, V]) coldest(fresh uint32) uint32 {
 	var best uint32
 	least := 0
-	for n := min(s.main.Len(), coldSample); n > 0; n-- {
-		i, _, _ := s.main.GetOldest()
-		s.main.Get(i)
+	for n := min(len(s.main), coldSample); n > 0; n-- {
+		i := s.next()
 		if i == fresh {
 			continue
 		}
@@ -109,9 +110,20 @@ func (s *shard[K, V]) coldest(fresh uint32) uint32 {
 		}
 	}
 	if best == 0 {
-		best, _, _ = s.window.GetOldest()
+		best, _, _ = s.list.GetOldest()
 	}
 	return best
+}
+
+// next returns the entry under the hand, and moves the hand on. Main must not
+// be empty.
+func (s *shard[K, V]) next() uint32 {
+	if s.hand >= len(s.main) {
+		s.hand = 0
+	}
+	i := s.main[s.hand]
+	s.hand++
+	return i
 }
 
 func (s *shard[K, V]) frequency(i uint32) int {

@@ -4,7 +4,7 @@
 // bounded in bytes: each value's own cost, as its user states it, plus the
 // tier's bookkeeping per entry, so that the budget is what the process really
 // grows by. It is split into shards; each shard is a mutex above its own index,
-// its own recency lists (simplelru of golang-lru), its own byte count and its
+// its own recency list (simplelru of golang-lru), its own byte count and its
 // own expiry wheel. Nothing is shared between shards, so there is no order in
 // which locks must be taken.
 //
@@ -20,7 +20,10 @@
 //
 // # What the collector sees
 //
-// Entries live in slabs of 256 and refer to each other by number, so an entry
-// costs the collector one pointer for its value and five in its recency list.
-// The index has none, as long as the key type has none.
+// Entries live in slabs of 256 and refer to each other by number. With Auto
+// only the window is a linked list; the other entries are kept in a clock, an
+// array of numbers and a hand, so an entry has one pointer: its value. The
+// index has none, as long as the key type has none. Linked elements for all
+// entries, as LRU has them, cost a collection of 1,000,000 entries 0.2 seconds
+// of processor time, the clock 0.02.
 package tiers

@@ -21,13 +21,13 @@ func newList() *list {
 	return l
 }
 
-// place says which list a slot is in.
+// place says where a slot is.
 type place uint8
 
 const (
-	free place = iota
-	inWindow
-	inMain
+	free   place = iota
+	inList       // shard.list
+	inMain       // shard.main
 )
 
 // slot is one entry. Slots refer to each other by number, not by pointer:
@@ -39,6 +39,7 @@ type slot[K comparable, V any] struct {
 	expires int64  // Unix seconds; zero is never
 	next    uint32 // in its wheel bucket, or in the list of free slots
 	prev    uint32 // in its wheel bucket
+	pos     uint32 // in main, when it is there
 	bucket  uint16 // of the wheel, when expires is not zero
 	place   place
 }
@@ -72,11 +73,14 @@ type shard[K comparable, V any] struct {
 	freed uint32 // head of the list of free slots
 	bytes int64  // the sum of cost over all entries
 
-	main        *list // with LRU the only list
-	window      *list
-	windowBytes int64 // the part of bytes that is in window
-	sketch      sketch
-	victims     []uint32 // scratch of contest
+	// list holds all entries with LRU, the window with Auto. The rest is in
+	// main, a clock: hand is the next entry to defend its place.
+	list      *list
+	listBytes int64 // the part of bytes that is in list
+	main      []uint32
+	hand      int
+	sketch    sketch
+	victims   []uint32 // scratch of contest
 
 	wheel   wheel
 	removed [removeReasons]uint64
@@ -86,34 +90,39 @@ func newShard[K comparable, V any](o Options[K, V], budget int64, spread func(K)
 	return &shard[K, V]{
 		budget:   budget,
 		policy:   o.Policy,
-		overhead: entryOverhead[K, V](),
+		overhead: entryOverhead[K, V](o.Policy),
 		cost:     o.Cost,
 		expiry:   o.Expires,
 		spread:   spread,
 		index:    make(map[K]uint32),
 		slots:    1,
-		main:     newList(),
-		window:   newList(),
+		list:     newList(),
 		sketch:   newSketch(),
 		wheel:    wheel{now: now},
 	}
 }
 
 // entryOverhead returns the bytes that an entry takes beside its key and
-// value: its slot, its element in a recency list (64 bytes), its places in the
-// two maps and its share of the sketch. Go's maps hold a control byte per
-// place and are between 7/16 and 7/8 full, so two places are reckoned for
-// each entry. TestOverhead measures that the sum is what is really used.
-func entryOverhead[K comparable, V any]() int64 {
-	const element, control = 64, 1
+// value: its slot and its place in the index, and with Auto its place in main
+// and its share of the sketch, with LRU its element in the list and its place
+// in that list's own map. TestOverhead measures that it is what is really used.
+func entryOverhead[K comparable, V any](p Policy) int64 {
 	var (
 		k K
 		s slot[K, V]
 	)
-	indexed := pad4(unsafe.Sizeof(k)) + 4 + control
-	const listed = 4 + 4 + 8 + control // key, padding, pointer
-	return int64(unsafe.Sizeof(s)) + element + 2*int64(indexed) + 2*listed + sketchBytesPerEntry
+	n := int64(unsafe.Sizeof(s)) + mapped(pad4(unsafe.Sizeof(k))+4)
+	if p == LRU {
+		const element, keyAndPointer = 64, 4 + 4 + 8 // with padding between
+		return n + element + mapped(keyAndPointer)
+	}
+	return n + 2*4 + sketchBytesPerEntry
 }
+
+// mapped returns what an entry of a Go map with keys and values of that many
+// bytes costs at worst: a control byte comes with each place, and after a table
+// was split only 7 of 16 places are in use.
+func mapped(size uintptr) int64 { return int64(size+1) * 16 / 7 }
 
 func pad4(n uintptr) uintptr { return (n + 3) &^ 3 }
 
@@ -134,7 +143,7 @@ func (s *shard[K, V]) get(k K, h uint64) (v V, ok bool) {
 		return v, false
 	}
 	if s.policy == LRU {
-		s.main.Get(i)
+		s.list.Get(i)
 	}
 	return s.at(i).value, true
 }
@@ -202,22 +211,21 @@ func (s *shard[K, V]) insert(k K) uint32 {
 	s.index[k] = i
 	if s.policy == Auto {
 		s.sketch.fit(len(s.index))
-		s.enter(i, inWindow)
-	} else {
-		s.enter(i, inMain)
 	}
+	s.list.Add(i, struct{}{})
+	s.at(i).place = inList
 	return i
 }
 
-// set gives slot i a new value and moves it to the front of its list.
+// set gives slot i a new value and, if it is in the list, moves it to the front.
 func (s *shard[K, V]) set(i uint32, v V, cost int64) {
 	e := s.at(i)
 	s.bytes += cost - e.cost
-	if e.place == inWindow {
-		s.windowBytes += cost - e.cost
+	if e.place == inList {
+		s.listBytes += cost - e.cost
+		s.list.Get(i)
 	}
 	e.value, e.cost = v, cost
-	s.listOf(e.place).Get(i)
 	if s.expiry != nil {
 		s.unschedule(e)
 		s.schedule(i, e, seconds(s.expiry(v)))
@@ -244,31 +252,21 @@ func (s *shard[K, V]) unlink(i uint32) {
 	s.freed = i
 }
 
-// enter puts slot i, which is in no list, to the front of one.
-func (s *shard[K, V]) enter(i uint32, p place) {
-	e := s.at(i)
-	e.place = p
-	s.listOf(p).Add(i, struct{}{})
-	if p == inWindow {
-		s.windowBytes += e.cost
-	}
-}
-
-// leave takes slot i out of its list.
+// leave takes slot i out of the list or out of main.
 func (s *shard[K, V]) leave(i uint32) {
 	e := s.at(i)
-	s.listOf(e.place).Remove(i)
-	if e.place == inWindow {
-		s.windowBytes -= e.cost
+	switch e.place {
+	case inList:
+		s.list.Remove(i)
+		s.listBytes -= e.cost
+	case inMain:
+		last := len(s.main) - 1
+		moved := s.main[last]
+		s.main[e.pos] = moved
+		s.at(moved).pos = e.pos
+		s.main = s.main[:last]
 	}
 	e.place = free
-}
-
-func (s *shard[K, V]) listOf(p place) *list {
-	if p == inWindow {
-		return s.window
-	}
-	return s.main
 }
 
 // remove deletes k. It takes the lock.
