@@ -109,9 +109,9 @@ func formatExpected(head string, specs []spec, got map[string]answer, old map[st
 
 // differences compares the answers with the wanted ones, both ways, and asks
 // for the reasons that are missing. Each is a sentence.
-func differences(specs []spec, got map[string]answer, results map[string]result, want map[string]expectation) (lines []string) {
+func differences(specs []spec, r report, want map[string]expectation) (lines []string) {
 	for _, s := range specs {
-		a, ran := got[s.ID]
+		a, ran := r.answers[s.ID]
 		e, wanted := want[s.ID]
 		switch {
 		case !ran && wanted:
@@ -120,7 +120,7 @@ func differences(specs []spec, got map[string]answer, results map[string]result,
 		case !wanted:
 			lines = append(lines, fmt.Sprintf("%s (%s): %s, but no answer is wanted: the file needs a line for it", s.ID, s.Kind, a))
 		case a != e.Answer:
-			lines = append(lines, strings.TrimRight(fmt.Sprintf("%s (%s): %s, wanted %s  %s", s.ID, s.Kind, a, e.Answer, results[s.ID].message), " "))
+			lines = append(lines, strings.TrimRight(fmt.Sprintf("%s (%s): %s, wanted %s  %s", s.ID, s.Kind, a, e.Answer, r.results[s.ID].message), " "))
 		case !ownAnswer(s.Kind, a) && e.Reason == "":
 			lines = append(lines, fmt.Sprintf("%s (%s): %s as wanted, but that is not the suite's own answer and the file gives no reason", s.ID, s.Kind, a))
 		}
@@ -128,6 +128,18 @@ func differences(specs []spec, got map[string]answer, results map[string]result,
 	for id := range want {
 		if !slices.ContainsFunc(specs, func(s spec) bool { return s.ID == id }) {
 			lines = append(lines, fmt.Sprintf("%s: wanted, but the suite has no such test", id))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// others lists the required and the optimal tests whose answer is not the
+// suite's own, and the checks whose answer is neither yes nor no. Each is a line.
+func others(specs []spec, r report) (lines []string) {
+	for _, s := range specs {
+		if a, ran := r.answers[s.ID]; ran && !ownAnswer(s.Kind, a) {
+			lines = append(lines, strings.TrimRight(fmt.Sprintf("%s (%s): %s  %s", s.ID, s.Kind, a, r.results[s.ID].message), " "))
 		}
 	}
 	slices.Sort(lines)

@@ -77,16 +77,31 @@ func TestDifferencesGoBothWays(t *testing.T) {
 		{"a  pass\nb  suboptimal  [why]\n", "needs a line"},
 		{"a  pass\nb  suboptimal  [why]\nc  no\nd  pass", "no such test"},
 	}
-	got := map[string]answer{"a": "pass", "b": "suboptimal", "c": "no"}
+	got := report{
+		answers: map[string]answer{"a": "pass", "b": "suboptimal", "c": "no"},
+		results: map[string]result{"b": {message: "the message"}},
+	}
 	for _, tt := range tests {
 		want, err := parseExpected(strings.NewReader(tt.file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := strings.Join(differences(specs, got, map[string]result{"b": {message: "the message"}}, want), "\n")
+		lines := strings.Join(differences(specs, got, want), "\n")
 		if !strings.Contains(lines, tt.want) || tt.want == "" && lines != "" {
 			t.Errorf("%q: %q, want %q", tt.file, lines, tt.want)
 		}
+	}
+}
+
+func TestOthersAreListed(t *testing.T) {
+	specs := []spec{{ID: "d", Kind: "check"}, {ID: "b", Kind: "optimal"}, {ID: "a", Kind: "required"}, {ID: "c", Kind: "check"}, {ID: "browser", Kind: "required"}}
+	got := report{
+		answers: map[string]answer{"a": "pass", "b": "suboptimal", "c": "no", "d": "setup"},
+		results: map[string]result{"b": {message: "the message"}},
+	}
+	want := "b (optimal): suboptimal  the message\nd (check): setup"
+	if lines := strings.Join(others(specs, got), "\n"); lines != want {
+		t.Errorf("listed:\n%s\nwant:\n%s", lines, want)
 	}
 }
 
