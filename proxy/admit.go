@@ -90,7 +90,7 @@ func (f *fill) selectedServes(now time.Time) bool {
 		return false
 	}
 	d := rfc9111.DecideOnError((*selecting)(&f.view), &e.Meta, rfc9111.Constraint{}, rfc9111.ServerError, now)
-	return d.Action == rfc9111.ServeStale
+	return d.Action != rfc9111.Fetch
 }
 
 // publish lets readers see the head. What will not be stored is not shared: no further request may join, and it is remembered, so

@@ -254,7 +254,7 @@ func (x *exchange) count(lead bool) {
 
 // fromHead decides what the head means to this client, and streams the body where it is for it.
 func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *rfc9111.Meta) {
-	if serverError(h.status) && x.staleOn(rfc9111.ServerError) {
+	if serverError(h.status) && x.staleOn(rfc9111.ServerError, h.status) {
 		return answered, nil
 	}
 	switch {
@@ -286,26 +286,28 @@ func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *r
 
 // failed answers where the origin gave no response: with what is stored, if that may be served stale, else with an error.
 func (x *exchange) failed(err error) {
-	if x.staleOn(rfc9111.Disconnected) {
+	if x.staleOn(rfc9111.Disconnected, 0) {
 		return
 	}
 	status, why := failure(err)
 	x.refuse(status, why)
 }
 
-// staleOn serves the stored response although the origin failed, where that is allowed.
-func (x *exchange) staleOn(f rfc9111.Failure) bool {
+// staleOn serves the stored response although the origin failed, where that is allowed. status is the origin's, or 0.
+func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	e := x.outcome.Entry
 	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp) != invalidation.Valid {
 		return false
 	}
 	d := rfc9111.DecideOnError(x.query.Fields, &e.Meta, rfc9111.Constraint{}, f, x.now)
-	if d.Action != rfc9111.ServeStale {
+	if d.Action == rfc9111.Fetch {
 		return false
 	}
-	x.outcome.Decision = d
-	x.report.Reason = d.Reason
-	x.hit(e)
+	x.report.Result, x.report.Reason = cache.ResultStale, d.Reason
+	x.report.Tier, x.report.Stored, x.report.Age, x.report.TTL = "l1", true, d.Age, d.TTL
+	// The request was forwarded, so this is no hit (RFC 9211, 2.1).
+	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: status, TTL: d.TTL, HasTTL: true, Detail: d.Reason.String()}
+	x.serveEntry(e, d.Age)
 	return true
 }
 
@@ -327,7 +329,7 @@ func failure(err error) (int, rfc9111.Reason) {
 
 // tooMany answers where no further fetch may begin.
 func (x *exchange) tooMany() {
-	if !x.staleOn(rfc9111.Disconnected) {
+	if !x.staleOn(rfc9111.Disconnected, 0) {
 		x.refuse(http.StatusServiceUnavailable, rfc9111.ReasonConcurrency)
 	}
 }
