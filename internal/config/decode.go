@@ -18,8 +18,9 @@ import (
 const (
 	// maxMergeDepth bounds how far merge keys may lead into one another.
 	maxMergeDepth = 16
-	// maxAliased bounds the values reached through aliases: a few lines of nested ones could stand for billions.
-	maxAliased = 100_000
+	// minAliased is how many values may always be reached through aliases; a file of more characters may have as many. A few
+	// lines of nested ones could stand for billions.
+	minAliased = 100_000
 )
 
 // decoder walks a tree of nodes along the Go types. It goes on after a mistake, so that one run finds all.
@@ -31,9 +32,10 @@ type decoder struct {
 	errs, warns []Diagnostic
 	broken      []string // paths without a usable value, so that nothing else is said about them
 
-	aliased int // values reached through aliases so far
-	inAlias int
-	stopped bool
+	maxAliased int // how many values may be reached through aliases
+	aliased    int // how many were
+	inAlias    int
+	stopped    bool
 }
 
 // field is one key of a struct.
@@ -127,11 +129,11 @@ func (d *decoder) count(n *yaml.Node, p *path) bool {
 	if d.inAlias == 0 {
 		return true
 	}
-	if d.aliased++; d.aliased <= maxAliased {
+	if d.aliased++; d.aliased <= d.maxAliased {
 		return true
 	}
 	d.stopped = true
-	d.fail(n, p, fmt.Sprintf("the aliases of this file stand for more than %d values", maxAliased))
+	d.fail(n, p, fmt.Sprintf("the aliases of this file stand for more than %d values", d.maxAliased))
 	return false
 }
 

@@ -105,7 +105,7 @@ func load(o Options, name string, text []byte) (*Config, Warnings, error) {
 	env := &environment{lookup: o.Env}
 	l := &loader{
 		Options: o,
-		decoder: decoder{file: name, env: env, absent: o.Check},
+		decoder: decoder{file: name, env: env, absent: o.Check, maxAliased: max(minAliased, len(text))},
 		cfg:     &Config{},
 		sources: map[string]string{},
 	}

@@ -97,6 +97,10 @@ var boolKind = kind{
 			return true, nil
 		case "false", "False", "FALSE":
 			return false, nil
+		case "yes", "Yes", "YES", "on", "On", "ON":
+			return nil, errors.New("neither true nor false, write true")
+		case "no", "No", "NO", "off", "Off", "OFF":
+			return nil, errors.New("neither true nor false, write false")
 		}
 		return nil, errors.New("neither true nor false")
 	},
