@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// lotBytes bounds the lines of one lot that wait to be written. Past it lines are dropped: a slow disk must cost lines, not
-	// answers.
-	lotBytes = 1 << 20
+	// lotBytes bounds the lines of one lot that wait to be written. Where all lots are full, lines are dropped: a slow disk must cost
+	// lines, not answers.
+	lotBytes = 512 << 10
 	// wakeBytes is how much waits in a lot when the writer is woken before its time.
 	wakeBytes = 64 << 10
 	// writeEvery is how long a line waits at most.
@@ -32,7 +32,7 @@ const (
 // AccessLog writes one line for each request, in the form of a slog record with the message "access". It never blocks the request:
 // lines go into lots in memory, which Run writes out. It is safe for concurrent use.
 //
-// A line goes into the first lot that nobody else is writing to. So lines keep their order while there is little to do, and do not
+// A line goes into the first lot that has room and that nobody else is writing to. So lines keep their order while there is little to do, and do not
 // wait for one another when there is much.
 type AccessLog struct {
 	w      io.Writer
@@ -71,24 +71,24 @@ func (l *AccessLog) Observe(r *cache.Report) {
 	if l.off.Load() {
 		return
 	}
-	last := len(l.lots) - 1
-	for i := range l.lots[:last] {
-		if l.lots[i].mu.TryLock() {
-			l.put(&l.lots[i], r)
+	for i := range l.lots {
+		if at := &l.lots[i]; at.mu.TryLock() && l.put(at, r) {
 			return
 		}
 	}
-	l.lots[last].mu.Lock()
-	l.put(&l.lots[last], r)
+	at := &l.lots[len(l.lots)-1]
+	at.mu.Lock() // for the time that others need for a line
+	if !l.put(at, r) {
+		l.lost.Add(1)
+	}
 }
 
-// put appends a line to a lot that the caller has locked, and unlocks it.
-func (l *AccessLog) put(at *lot, r *cache.Report) {
+// put appends a line to a lot that the caller has locked, unless it is full, and unlocks it.
+func (l *AccessLog) put(at *lot, r *cache.Report) bool {
 	before := len(at.lines)
 	if before >= lotBytes {
 		at.mu.Unlock()
-		l.lost.Add(1)
-		return
+		return false
 	}
 	at.lines = l.append(at.lines, r)
 	after := len(at.lines)
@@ -99,6 +99,7 @@ func (l *AccessLog) put(at *lot, r *cache.Report) {
 		default: // it has been woken
 		}
 	}
+	return true
 }
 
 // Run writes the lines until ctx ends, and then those that are left. The error is the writer's.
