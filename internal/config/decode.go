@@ -399,12 +399,17 @@ func (d *decoder) merge(n *yaml.Node, p *path, depth int, add func(e entry, own 
 	switch {
 	case d.stopped || !d.count(n, p):
 	case depth > maxMergeDepth:
+		d.stopped = true
 		d.fail(n, p, fmt.Sprintf("merge keys (<<) lead more than %d levels deep", maxMergeDepth))
 	case n.Kind == yaml.MappingNode:
 		d.collect(n, p, depth, add)
-	case n.Kind == yaml.SequenceNode && depth <= maxMergeDepth:
+	case n.Kind == yaml.SequenceNode:
 		for _, m := range n.Content {
-			d.merge(m, p, depth+1, add)
+			if resolve(m).Kind == yaml.SequenceNode {
+				d.fail(m, p, "a merge key (<<) wants mappings in its list, not a list")
+				continue
+			}
+			d.merge(m, p, depth, add)
 		}
 	default:
 		d.fail(n, p, "a merge key (<<) wants a mapping, not "+shape(n))

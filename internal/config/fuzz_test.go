@@ -28,7 +28,7 @@ func FuzzLoad(f *testing.F) {
 		start := time.Now()
 		o := Options{Check: true, Env: envOf(map[string]string{"SECRET": "s3cr3t-0f-the-f1le"})}
 		c, warnings, err := load(o, "f.yaml", text)
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if err == nil {

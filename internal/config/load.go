@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -93,7 +91,7 @@ type loader struct {
 	cfg  *Config
 	root *yaml.Node // of the file; nil where there is none, or nothing in it
 
-	// sources tells what set a path if it was not the file: a flag, or a name in the environment.
+	// sources tells what set a path if it was not the file: a flag, or a name in the environment. None is within another.
 	sources map[string]string
 }
 
@@ -199,7 +197,6 @@ func (l *loader) takeFlags() {
 	if f.Listen != "" {
 		l.cfg.Listen = make([]Listener, 1)
 		l.set("listen[0].address", "--listen", f.Listen)
-		l.sources["listen"] = "--listen"
 	}
 	for _, s := range []struct{ path, flag, text string }{
 		{"admin.address", "--admin", f.Admin},
@@ -294,13 +291,13 @@ func (l *loader) locate(loc location) (d Diagnostic, ok bool) {
 		}
 	}
 	d = Diagnostic{File: cmp.Or(l.file, "configuration"), Path: at}
-	longest := -1
-	for _, p := range slices.Sorted(maps.Keys(l.sources)) {
-		if within(at, p) && len(p) > longest {
-			d.File, longest = l.sources[p], len(p)
+	for p, source := range l.sources {
+		if within(at, p) {
+			d.File = source
+			return d, true
 		}
 	}
-	if longest < 0 && node != nil {
+	if node != nil {
 		d.Line, d.Col = node.Line, node.Column
 	}
 	return d, true

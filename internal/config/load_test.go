@@ -214,6 +214,32 @@ func TestAdminToken(t *testing.T) {
 	}
 }
 
+// TestAddresses: which addresses can stand side by side, and which are of this machine alone.
+func TestAddresses(t *testing.T) {
+	for _, c := range []struct{ listen, admin, want string }{
+		{":8080", "127.0.0.1:8081", ""},
+		{":0", "127.0.0.1:0", ""}, // another port each time
+		{"127.0.0.2:8081", "127.0.0.1:8081", ""},
+		{"[::1]:8081", "127.0.0.1:8081", ""},
+		{":8080", "localhost:8081", ""},
+		{":8080", "[::1]:8081", ""},
+		{":8080", "127.9.9.9:8081", ""},
+		{":8080", "[::ffff:127.0.0.1]:8081", ""},
+		{":8081", "127.0.0.1:8081", "is taken by"},
+		{"127.0.0.1:8081", "127.0.0.1:8081", "is taken by"},
+		{"[::]:8081", "[::1]:8081", "is taken by"},
+		{":8080", "0.0.0.0:8081", "a token is needed"},
+		{":8080", "[::]:8081", "a token is needed"},
+		{":8080", "10.0.0.1:8081", "a token is needed"},
+		{":8080", "localhost.example.com:8081", "a token is needed"},
+	} {
+		_, _, err := config.Load(config.Options{Env: env(nil), Flags: config.Flags{Upstream: "http://127.0.0.1:3000", Listen: c.listen, Admin: c.admin}})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("--listen %s --admin %s: %v, want %q", c.listen, c.admin, err, c.want)
+		}
+	}
+}
+
 func TestRequireToken(t *testing.T) {
 	file := write(t, "a.yaml", strings.Replace(plain, `"127.0.0.1:9081"`, `localhost:9081, require_token: true`, 1))
 	if got := refused(t, config.Options{File: file}); !strings.Contains(got, "admin.require_token: a token is required, but there is none") {

@@ -186,15 +186,18 @@ func child(n *yaml.Node, key string, depth int) *yaml.Node {
 			return resolve(n.Content[i+1])
 		}
 	}
-	for len(merges) > 0 && depth < maxMergeDepth {
-		m := merges[0]
-		merges = merges[1:]
-		switch m.Kind {
-		case yaml.SequenceNode:
-			for _, e := range m.Content {
-				merges = append(merges, resolve(e))
+	for _, m := range merges {
+		if depth == maxMergeDepth {
+			return nil
+		}
+		mappings := []*yaml.Node{m}
+		if m.Kind == yaml.SequenceNode {
+			mappings = m.Content
+		}
+		for _, m := range mappings {
+			if m = resolve(m); m.Kind != yaml.MappingNode {
+				continue
 			}
-		case yaml.MappingNode:
 			if v := child(m, key, depth+1); v != nil {
 				return v
 			}
