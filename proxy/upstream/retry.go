@@ -130,3 +130,6 @@ type emptyBody struct{}
 
 func (emptyBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (emptyBody) Close() error             { return nil }
+
+// WriteTo saves io.Copy the 32 KiB that it would allocate to copy nothing.
+func (emptyBody) WriteTo(io.Writer) (int64, error) { return 0, nil }
