@@ -110,7 +110,7 @@ func TestPurgeHoldsForAClientWhoHasGone(t *testing.T) {
 }
 
 func TestPurgesAtOnceAreAppliedInOrder(t *testing.T) {
-	const purges = 200
+	const purges = 3000
 	s := NewState(10)
 	var mu sync.Mutex
 	seen := map[Seq]int{}
@@ -137,7 +137,7 @@ func TestPurgesAtOnceAreAppliedInOrder(t *testing.T) {
 			t.Errorf("record %d reached onApply %d times, want once", seq, seen[seq])
 		}
 	}
-	if s.floor.Load() != 0 {
+	if s.floor.Load() != 0 { // a record that comes late is a gap before
 		t.Errorf("the floor is %d: the state has seen a gap", s.floor.Load())
 	}
 }
