@@ -1,5 +1,7 @@
 package rfc9111
 
+//go:generate go test -count=1 -run TestReasonsPage . -update-page
+
 // Reason names why something was decided. The list is closed: the same tokens stand in the detail parameter of Cache-Status
 // (RFC 9211, 2.8), in logs and in metric labels, and explain shows their sentences.
 type Reason uint8
