@@ -106,7 +106,10 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return c, nil
 }
 
-// isReset reports whether the peer's system has refused what was sent.
+// isReset reports whether the peer's system has refused what was sent. A process
+// can bring that about too, with a lingering time of 0, after it has read the
+// request; what is sent again on this ground is safe in the sense of RFC 9110,
+// section 9.2.1.
 func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -14,10 +14,10 @@
 //
 // # Sent once
 //
-// A request is sent a second time only where the origin cannot have read the
-// first: on a connection that was kept from an earlier request and that the
-// origin had closed, because nothing could be written, because its system
-// reset what was written, or because it closed without acknowledging that. A
-// connection that the origin closed after it had the request is an error: it
-// may have acted on it. See retry.go.
+// A request is sent a second time only on the ground that nobody has read the
+// first: it went to a connection that was kept from an earlier request and that
+// the origin had closed, so that nothing could be written, or the origin's
+// system reset what was written, or closed without acknowledging it. A request
+// that the origin has taken before it closed the connection without an answer is
+// an error: it may have been acted on. See retry.go.
 package upstream
