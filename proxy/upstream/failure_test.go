@@ -132,4 +132,3 @@ func TestConnectTimeoutIsAGatewayTimeout(t *testing.T) {
 	_, _, err = get(t, u, "/")
 	wantError(t, u, err, Connect, 504)
 }
-

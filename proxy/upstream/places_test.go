@@ -129,4 +129,3 @@ func TestConnectionOfAClientWhoHasGoneIsUsed(t *testing.T) {
 		t.Errorf("%d connections were opened and %d came to the origin, want 1", dials, origin.Connections())
 	}
 }
-
