@@ -66,7 +66,7 @@ func isLoopback(address string) bool {
 		return false
 	}
 	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 func (l *loader) checkTokens() {
