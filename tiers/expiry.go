@@ -94,7 +94,7 @@ func (s *shard[K, V]) expire(now int64) (gone []removal[K, V], more bool) {
 	left := expiryBatch
 	for range expirySeconds {
 		if s.wheel.count == 0 {
-			s.wheel.now = max(s.wheel.now, now)
+			s.wheel.now = now
 			return gone, false
 		}
 		if gone = s.turn(gone, &left); left == 0 {

@@ -206,6 +206,27 @@ func TestGrowingPushesOthersOut(t *testing.T) {
 	})
 }
 
+// TestGrowingTakesFromTheUnwanted says that where no newcomer asks for room,
+// it is not the wanted values that give it.
+func TestGrowingTakesFromTheUnwanted(t *testing.T) {
+	m, gone := newObjects(Auto, 1000)
+	for i := range 20 {
+		put(m, i, &object{id: i, cost: 50})
+		for range 10 * (i % 2) { // the odd ones are wanted
+			m.Get(i)
+		}
+	}
+	put(m, 1, &object{id: 1, cost: 200})
+	if len(*gone) != 3 {
+		t.Fatalf("reported %v, want three evicted", *gone)
+	}
+	for _, r := range *gone {
+		if r.key%2 != 0 || r.reason != Evicted {
+			t.Errorf("reported %v, want unwanted ones evicted", r)
+		}
+	}
+}
+
 // TestJustStoredIsFound says that in a full tier of wanted values a new value
 // can be found when it has been stored, and after a few more were: the client
 // whose request brought it here is often not the last to ask for it.
@@ -236,8 +257,8 @@ func TestLargestIsFound(t *testing.T) {
 	m, _ := newObjects(Auto, 1000)
 	for i := range 20 {
 		put(m, i, &object{cost: 1000})
-		if got := m.Stats(); !has(m, i) || got.Entries != 1 {
-			t.Fatalf("value %d of the whole budget: Stats = %+v, want it alone", i, got)
+		if got := m.Stats(); !has(m, i) || got.Entries != 1 || got.Removed[Rejected] != uint64(i) {
+			t.Fatalf("value %d of the whole budget: Stats = %+v, want it alone and the others rejected", i, got)
 		}
 	}
 }

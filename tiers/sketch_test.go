@@ -60,7 +60,7 @@ func TestDoorkeeperKeepsScanOut(t *testing.T) {
 		s.add(stir(1))
 	}
 	want := s.estimate(stir(1))
-	for i := range uint64(doorPeriod * 50) {
+	for i := range uint64(20 * doorPeriod * s.entries) {
 		s.add(stir(1000 + i))
 	}
 	if got := s.estimate(stir(1)); got < want-1 {
