@@ -12,8 +12,9 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-// Entry is one stored response. It is immutable but for the atomic in its stamp, and may be read by any number of goroutines at once. Key, URI and head lie in one block of memory, so that a million entries are few pointers for
-// the garbage collector; a small body lies in the same block.
+// Entry is one stored response. It is immutable but for the atomic in its stamp, and may be read by any number of goroutines at
+// once. Key, URI, head and what it varies by lie in one block of memory, so that a million entries are few pointers for the garbage
+// collector; a small body lies in the same block. Nothing of the origin's response is kept alive beside it.
 type Entry struct {
 	Key   rfc9111.Key
 	Meta  rfc9111.Meta
@@ -22,13 +23,15 @@ type Entry struct {
 	Rule uint64
 	// URI is the address by which a purge finds the entry.
 	URI []byte
-	// Head holds the field lines to send, "Name: value\r\n" each, sorted by name, lines of one name together. Age, Cache-Status and
-	// Content-Length are not in it: they are made for each response.
+	// Head holds the field lines to send, "Name: value\r\n" each, sorted by name, lines of one name together. Age and Content-Length
+	// are not in it: they are made for each response.
 	Head []byte
 	// Body is the whole content, or the part that Part describes.
 	Body []byte
 	// Part says which bytes of the whole representation Body is; zero for a complete response.
 	Part Part
+
+	cost int64
 }
 
 // Part is the place of a partial response within its representation (RFC 9110, 14.4). Complete is -1 where it is not known.
@@ -37,18 +40,11 @@ type Part struct{ First, Complete int64 }
 // IsPartial reports whether the entry holds only a part of the representation.
 func (e *Entry) IsPartial() bool { return e.Meta.Flags&rfc9111.Partial != 0 }
 
-// entryOverhead is what an entry takes beside its bytes: the structs Entry and Variants with their slices, in the allocator's size
-// classes. The memory tier adds what it keeps itself.
-const entryOverhead = int64(unsafe.Sizeof(Entry{})+unsafe.Sizeof(Variants{})) + 64
+// entrySize is what the struct takes, in the allocator's size classes, which are 32 bytes apart there.
+const entrySize = (int64(unsafe.Sizeof(Entry{})) + 31) &^ 31
 
-// Cost returns how many bytes of memory the entry takes.
-func (e *Entry) Cost() int64 {
-	cost := entryOverhead + int64(len(e.Key.Text)+len(e.URI)+len(e.Head)+cap(e.Body))
-	for _, v := range e.Meta.Vary {
-		cost += int64(unsafe.Sizeof(v)) + int64(len(v.Name)+len(v.Value))
-	}
-	return cost + int64(len(e.Meta.Validators.ETag)+len(e.Meta.Validators.LastModified))
-}
+// Cost returns how many bytes of memory the entry takes, all that it refers to included.
+func (e *Entry) Cost() int64 { return e.cost }
 
 // inlineBody is up to which size a body is copied beside the head, so that the whole entry is one block. Larger bodies keep the
 // buffer they arrived in: copying them would cost more than a pointer.
@@ -66,20 +62,17 @@ type Parts struct {
 	Born   invalidation.Position
 }
 
-// newEntry packs parts into an entry. Key.Text, URI and Header are copied.
+// newEntry packs parts into an entry. All but a large body is copied.
 func newEntry(state *invalidation.State, p *Parts) *Entry {
-	head := renderedSize(p.Header)
-	size := len(p.Key.Text) + len(p.URI) + head
 	inline := len(p.Body) <= inlineBody
-	if inline {
-		size += len(p.Body)
-	}
-	block := make([]byte, 0, size)
+	// Grow gives the capacity that the allocator has in that size class: it is what the block costs.
+	block := slices.Grow([]byte(nil), packedSize(p, inline))
 	cut := func(grow func(b []byte) []byte) []byte {
 		start := len(block)
 		block = grow(block)
 		return block[start:len(block):len(block)]
 	}
+	pack := func(s string) string { return text(cut(func(b []byte) []byte { return append(b, s...) })) }
 	e := &Entry{
 		Key:   rfc9111.Key{Hash: p.Key.Hash, Text: cut(func(b []byte) []byte { return append(b, p.Key.Text...) })},
 		URI:   cut(func(b []byte) []byte { return append(b, p.URI...) }),
@@ -90,34 +83,75 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 		Body:  p.Body,
 		Part:  p.Part,
 	}
+	e.Meta.Vary = slices.Clone(p.Meta.Vary)
+	for i := range e.Meta.Vary {
+		v := &e.Meta.Vary[i]
+		v.Name, v.Value = pack(v.Name), pack(v.Value)
+	}
 	if inline {
 		e.Body = cut(func(b []byte) []byte { return append(b, p.Body...) })
+	} else {
+		e.cost += pages(cap(p.Body))
 	}
-	e.Meta.Validators = compact(e.Meta.Validators, e.Head)
+	validators, copied := compact(p.Meta.Validators, e.Head)
+	e.Meta.Validators = validators
+	e.cost += copied + entrySize + int64(cap(block)) + int64(cap(e.Meta.Vary))*int64(unsafe.Sizeof(rfc9111.VaryField{}))
 	return e
 }
 
-// compact makes the validators point into the head where they stand there anyway, instead of keeping the strings of the
-// origin's response alive.
-func compact(v rfc9111.Validators, head []byte) rfc9111.Validators {
+func packedSize(p *Parts, inline bool) int {
+	size := len(p.Key.Text) + len(p.URI) + renderedSize(p.Header)
+	for _, v := range p.Meta.Vary {
+		size += len(v.Name) + len(v.Value)
+	}
+	if inline {
+		size += len(p.Body)
+	}
+	return size
+}
+
+// pages rounds the size of a large block up to whole pages, as the allocator does.
+func pages(n int) int64 {
+	const page = 8 << 10
+	return (int64(n) + page - 1) &^ (page - 1)
+}
+
+// compact makes the validators point into the head where they stand there anyway, and else copies them: they must not keep the
+// strings of the origin's response alive, which may be parts of larger ones. copied is what the copies take.
+func compact(v rfc9111.Validators, head []byte) (c rfc9111.Validators, copied int64) {
+	tag, modified := false, false
 	for name, value := range lines(head) {
 		switch {
 		case name == "Etag" && value == v.ETag:
-			v.ETag = value
+			c.ETag, tag = value, true
 		case name == "Last-Modified" && value == v.LastModified:
-			v.LastModified = value
+			c.LastModified, modified = value, true
 		}
 	}
-	return v
+	if !tag {
+		c.ETag = strings.Clone(v.ETag)
+		copied += small(len(v.ETag))
+	}
+	if !modified {
+		c.LastModified = strings.Clone(v.LastModified)
+		copied += small(len(v.LastModified))
+	}
+	return c, copied
 }
 
-// made lists the fields that are made for each response and therefore not part of Head.
-var made = []string{"Age", "Content-Length"}
+// small rounds the size of a small block up as the allocator does.
+func small(n int) int64 { return (int64(n) + 15) &^ 15 }
+
+// kept reports whether the field is part of Head. Age and Content-Length are made for each response, and a name that would break the
+// form of a field line is left out, as net/http does when it writes one: a handler in the same process may have set it.
+func kept(name string) bool {
+	return name != "" && name != "Age" && name != "Content-Length" && !strings.ContainsAny(name, "\x00\t\n\r :")
+}
 
 func renderedSize(h http.Header) int {
 	n := 0
 	for name, values := range h {
-		if slices.Contains(made, name) {
+		if !kept(name) {
 			continue
 		}
 		for _, v := range values {
@@ -130,7 +164,7 @@ func renderedSize(h http.Header) int {
 func appendHeader(b []byte, h http.Header) []byte {
 	names := make([]string, 0, len(h))
 	for name := range h {
-		if !slices.Contains(made, name) {
+		if kept(name) {
 			names = append(names, name)
 		}
 	}
@@ -162,17 +196,19 @@ func appendValue(b []byte, v string) []byte {
 // lines yields the field lines of a rendered head. The strings alias head, which never changes, so they may be kept.
 func lines(head []byte) func(yield func(name, value string) bool) {
 	return func(yield func(name, value string) bool) {
-		text := unsafe.String(unsafe.SliceData(head), len(head))
-		for len(text) > 0 {
-			end := strings.IndexByte(text, '\r')
-			colon := strings.IndexByte(text[:end], ':')
-			if !yield(text[:colon], text[colon+2:end]) {
+		for rest := text(head); len(rest) > 0; {
+			end := strings.IndexByte(rest, '\r')
+			colon := strings.IndexByte(rest[:end], ':')
+			if !yield(rest[:colon], rest[colon+2:end]) {
 				return
 			}
-			text = text[end+2:]
+			rest = rest[end+2:]
 		}
 	}
 }
+
+// text returns b as a string without a copy. Only for bytes of an entry's block, of which each is written once, before it is read.
+func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Fields yields the stored field lines in order. The strings may be kept: they point into the entry, which never changes.
 func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head) }

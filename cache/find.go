@@ -22,7 +22,9 @@ type Outcome struct {
 	// Entry is the selected response; nil where nothing fits. It is set for a stale or unusable entry too, whose validators and
 	// stale body may still be of use.
 	Entry *Entry
-	// Others are responses of the same resource that the request does not select but that a validation may name (RFC 9111, 4.3.1).
+	// Others are responses of the same resource that the request does not select but that a validation may name by their entity tags
+	// (RFC 9111, 4.3.1); set where Forward is ForwardVaryMiss. If-Modified-Since must not be sent for their sake: that one variant is
+	// as old as another says nothing.
 	Others []*Entry
 	// Standing is what the log says of Entry.
 	Standing invalidation.Standing
@@ -32,7 +34,8 @@ type Outcome struct {
 	Because     rfc9111.Reason
 }
 
-// Find looks up the stored response in memory. It never blocks on anything but one shard's lock, and does not allocate.
+// Find looks up the stored response in memory. It never blocks on anything but one shard's lock, and does not allocate, except where
+// the answer is to come from the origin (Others) or from a stored part.
 func (c *Cache) Find(q *Query) Outcome {
 	v, ok := c.memory.Get(q.Key.Hash)
 	if !ok || !v.of(q.Key) {
@@ -66,38 +69,36 @@ type selection struct {
 // choose selects among the variants (RFC 9111, 4.1): of those that the request matches the newest, a complete one before a part.
 func (c *Cache) choose(v *Variants, q *Query) selection {
 	s := selection{miss: rfc9111.ForwardURIMiss, reason: rfc9111.ReasonURIMiss}
-	if len(v.Entries) == 0 && q.Now.Before(v.Uncacheable) {
+	if q.Now.Before(v.Uncacheable) {
 		s.reason = v.Because
 	}
 	for _, e := range v.Entries {
-		if e.Rule != q.Rule {
-			s.reason = rfc9111.ReasonRuleChanged
-			continue
-		}
-		if !q.Now.Before(e.Meta.Retain) {
-			continue
-		}
 		standing := c.state.Check(&e.Stamp)
-		if standing == invalidation.Invalid {
+		switch {
+		case !q.Now.Before(e.Meta.Retain):
+		case e.Rule != q.Rule:
+			s.reason = rfc9111.ReasonRuleChanged
+		case standing == invalidation.Invalid:
 			s.reason = rfc9111.ReasonPurged
-			continue
-		}
-		if !rfc9111.Matches(q.Fields, &e.Meta) {
-			s.miss, s.reason = rfc9111.ForwardVaryMiss, rfc9111.ReasonVaryMiss
-			continue
-		}
-		if s.entry == nil || better(e, s.entry) {
+		case !rfc9111.Matches(q.Fields, &e.Meta):
+			s.miss = rfc9111.ForwardVaryMiss
+		case s.entry == nil || better(e, s.entry):
 			s.entry, s.standing = e, standing
 		}
+	}
+	if s.miss == rfc9111.ForwardVaryMiss {
+		s.reason = rfc9111.ReasonVaryMiss
 	}
 	return s
 }
 
-// others returns the responses that the request does not select but that are usable by those who select them.
+// others returns the responses that the request does not select but that a validation may name. Only an entity tag can name one
+// (RFC 9110, 8.8.3): it is unique among all representations of a resource, which a date is not.
 func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
 	for _, e := range v.Entries {
-		if e.Rule == q.Rule && !e.IsPartial() && q.Now.Before(e.Meta.Retain) && c.state.Check(&e.Stamp) == invalidation.Valid {
+		if e.Rule == q.Rule && !e.IsPartial() && e.Meta.Validators.ETag != "" && q.Now.Before(e.Meta.Retain) &&
+			c.state.Check(&e.Stamp) == invalidation.Valid {
 			others = append(others, e)
 		}
 	}
@@ -111,22 +112,24 @@ func better(a, b *Entry) bool {
 	return rfc9111.Newer(&a.Meta, &b.Meta)
 }
 
+// decideMiss asks for the verdict where nothing fits, and says why nothing does. What the request itself says, such as no-store, is
+// the better reason.
 func decideMiss(q *Query, miss rfc9111.Forward, why rfc9111.Reason) rfc9111.Decision {
 	d := rfc9111.Decide(q.Fields, nil, miss, rfc9111.Constraint{}, q.Now)
-	if d.Action == rfc9111.Fetch && d.Forward == miss {
+	if d.Reason == rfc9111.ReasonURIMiss {
 		d.Reason = why
 	}
 	return d
 }
 
-// decide asks for the verdict on the chosen entry. A part that does not hold what was asked for counts as a partial hit.
+// decide asks for the verdict on the chosen entry. A part that does not hold what was asked for is a miss, called a partial hit.
 func (c *Cache) decide(q *Query, s *selection) rfc9111.Decision {
 	constraint := rfc9111.Constraint{Validate: s.standing == invalidation.Unsure}
-	d := rfc9111.Decide(q.Fields, &s.entry.Meta, rfc9111.ForwardMiss, constraint, q.Now)
-	if s.entry.IsPartial() && d.Action != rfc9111.Unsatisfiable && !s.entry.Covers(q.Range) {
-		d.Action, d.Forward, d.Refresh, d.Reason = rfc9111.Fetch, rfc9111.ForwardPartial, false, rfc9111.ReasonPartial
+	m := &s.entry.Meta
+	if s.entry.IsPartial() && !(s.entry.Covers(q.Range) && rfc9111.RangeApplies(q.Fields, m)) {
+		return rfc9111.Decide(q.Fields, nil, rfc9111.ForwardPartial, constraint, q.Now)
 	}
-	return d
+	return rfc9111.Decide(q.Fields, m, rfc9111.ForwardMiss, constraint, q.Now)
 }
 
 // Covers reports whether the part that the entry holds contains all of the single range that value asks for.

@@ -24,28 +24,52 @@ type Freshening struct {
 
 // Freshen updates all stored responses that the 304 freshens (RFC 9111, 4.3.4) and returns the one that answers the request, or nil
 // where none does: the 304 names something that is not stored, or a purge has come since. stored is false where the origin's new
-// fields forbid to keep it.
+// fields forbid to keep it. A request that selected nothing is answered by the validated response whose entity tag the 304 names,
+// which from then on is stored for such requests too.
 func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
+	named := c.named(f)
 	for _, old := range c.candidates(f) {
-		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&old.Meta, rfc9111.Header(f.Header), old == f.Selected) {
+		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&old.Meta, rfc9111.Header(f.Header), old == named) {
 			continue
 		}
-		request := rfc9111.Fields(chosenBy(old.Meta.Vary))
-		answers := old == f.Selected || f.Selected == nil && slices.Contains(f.Validated, old)
-		if answers {
-			request = f.Request
+		if old == f.Selected {
+			answer, stored = c.renew(old, f.Request, f)
+			continue
 		}
-		fresh, keep := c.freshened(old, request, f)
-		if keep {
-			keep = c.put(fresh, f.ResponseTime)
-		} else {
-			c.Remove(old)
+		if old == named {
+			fresh, keep := c.freshened(old, f.Request, f)
+			answer, stored = fresh, keep && c.put(fresh, nil, f.ResponseTime)
 		}
-		if answers {
-			answer, stored = fresh, keep
+		if request := chosenBy(old.Meta.Vary); request.knows(f.Header) && !old.Meta.RequestTime.After(f.RequestTime) {
+			c.renew(old, request, f)
 		}
 	}
 	return answer, stored
+}
+
+// named returns the validated response that the 304 is about: the selected one, or else the newest of those that have its entity tag.
+// Without an entity tag it would not say which of several it means, nor whether it means any: an origin that looks at dates alone
+// says of the request's own variant that it is as old as another.
+func (c *Cache) named(f *Freshening) (named *Entry) {
+	if f.Selected != nil || len(f.Header["Etag"]) == 0 {
+		return f.Selected
+	}
+	for _, e := range f.Validated {
+		if c.state.Check(&e.Stamp) != invalidation.Invalid && e.Meta.Validators.ETag != "" &&
+			rfc9111.FreshenedBy(&e.Meta, rfc9111.Header(f.Header), true) && (named == nil || better(e, named)) {
+			named = e
+		}
+	}
+	return named
+}
+
+// renew puts the freshened response in the place of old, or takes old away where that cannot be.
+func (c *Cache) renew(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, stored bool) {
+	fresh, keep := c.freshened(old, request, f)
+	if stored = keep && c.put(fresh, old, f.ResponseTime); !stored {
+		c.Remove(old)
+	}
+	return fresh, stored
 }
 
 // candidates are the responses that are stored now and those that were validated, which may have been evicted meanwhile.
@@ -73,25 +97,35 @@ func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fr
 }
 
 // FreshenByHead updates the stored responses to GET by the fields of a 200 response to HEAD, or drops those that it shows to be
-// another representation (RFC 9111, 4.3.5). Only the responses that the request selects are concerned.
+// another representation (RFC 9111, 4.3.5). Only the responses that the request selects are concerned, and of them those that were
+// requested before the HEAD was.
 func (c *Cache) FreshenByHead(f *Freshening) {
 	v, ok := c.memory.Peek(f.Query.Key.Hash)
 	if !ok || !v.of(f.Query.Key) {
 		return
 	}
 	for _, old := range v.Entries {
-		if old.Rule != f.Query.Rule || old.IsPartial() || !rfc9111.Matches(f.Query.Fields, &old.Meta) ||
+		if old.Rule != f.Query.Rule || old.Meta.RequestTime.After(f.RequestTime) || !rfc9111.Matches(f.Query.Fields, &old.Meta) ||
 			c.state.Check(&old.Stamp) == invalidation.Invalid {
 			continue
 		}
-		if !rfc9111.HeadFreshens(&old.Meta, rfc9111.Header(f.Header), int64(len(old.Body))) {
-			c.Remove(old)
-			continue
-		}
-		if fresh, keep := c.freshened(old, f.Request, f); !keep || !c.put(fresh, f.ResponseTime) {
+		if old.of200() && rfc9111.HeadFreshens(&old.Meta, rfc9111.Header(f.Header), old.length()) {
+			c.renew(old, f.Request, f)
+		} else {
 			c.Remove(old)
 		}
 	}
+}
+
+// of200 reports whether e is a 200 or a part of one.
+func (e *Entry) of200() bool { return e.Meta.Status == http.StatusOK || e.IsPartial() }
+
+// length is that of the whole representation; -1: not known.
+func (e *Entry) length() int64 {
+	if e.IsPartial() {
+		return e.Part.Complete
+	}
+	return int64(len(e.Body))
 }
 
 // chosenBy are the request fields by which a variant was chosen, which are all that is known of the request that stored it.
@@ -105,4 +139,13 @@ func (c chosenBy) Field(name string) (string, int) {
 		}
 	}
 	return "", 0
+}
+
+// knows reports whether Vary of an update names no field that the response was not chosen by before: for such a field nobody knows
+// the value that the request had.
+func (c chosenBy) knows(update http.Header) bool {
+	names, _ := rfc9111.VaryNames(rfc9111.Header(update))
+	return !slices.ContainsFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(c, func(v rfc9111.VaryField) bool { return v.Name == name })
+	})
 }

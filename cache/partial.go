@@ -1,17 +1,20 @@
 package cache
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
 // Missing returns the range of bytes, for a Range field, that completes the part e holds, and whether one range can: the part must
-// begin or end where the representation does.
+// begin or end where the representation does, and the representation's length be known. last is -1 for a range that is open at its
+// end.
 func (e *Entry) Missing() (first, last int64, ok bool) {
 	end := e.Part.First + int64(len(e.Body))
 	switch {
-	case !e.IsPartial():
+	case !e.IsPartial() || e.Part.Complete < 0:
 		return 0, 0, false
 	case e.Part.First == 0:
 		return end, -1, true
@@ -25,8 +28,10 @@ func (e *Entry) Missing() (first, last int64, ok bool) {
 // Combine joins the part that e holds with the part p (RFC 9111, 3.4) and returns what is to be stored and served instead: a
 // longer part, or the whole. It reports false where the two do not belong together: no strong validator in common, another
 // complete length, or a gap between them. Header fields of p, the newer response, win.
+//
+// The result is born where p is. So who combines must have seen, after p's request left, that no purge has made e invalid.
 func (e *Entry) Combine(p *Parts) (*Parts, bool) {
-	if !e.IsPartial() || !rfc9111.Combinable(&e.Meta, &p.Meta) {
+	if !e.IsPartial() || p.Meta.Flags&rfc9111.Partial == 0 || !rfc9111.Combinable(&e.Meta, &p.Meta) {
 		return nil, false
 	}
 	complete := max(e.Part.Complete, p.Part.Complete)
@@ -34,20 +39,46 @@ func (e *Entry) Combine(p *Parts) (*Parts, bool) {
 		return nil, false
 	}
 	first, body, ok := join(e.Part.First, e.Body, p.Part.First, p.Body)
-	if !ok {
+	if !ok || complete >= 0 && first+int64(len(body)) > complete {
 		return nil, false
 	}
 	joined := *p
-	joined.Header = rfc9111.Freshen(e.Header(), p.Header)
 	joined.Body = body
 	joined.Part = Part{First: first, Complete: complete}
-	if first == 0 && int64(len(body)) == complete {
-		joined.Part = Part{}
-		joined.Header.Del("Content-Range")
-		joined.Meta.Flags &^= rfc9111.Partial
-		joined.Meta.Status = http.StatusOK
+	joined.Header = rfc9111.Freshen(e.Header(), p.Header)
+	joined.Header["Content-Range"] = []string{joined.Part.contentRange(len(body))}
+	if joined.Meta.Validators.LastModified == "" { // a 206 to If-Range need not repeat it (RFC 9110, 15.3.7)
+		joined.Meta.Validators.LastModified = e.Meta.Validators.LastModified
 	}
-	return &joined, true
+	return joined.whole(), true
+}
+
+// contentRange is the value of Content-Range (RFC 9110, 14.4) for a part of the given length.
+func (p Part) contentRange(length int) string {
+	complete := "*"
+	if p.Complete >= 0 {
+		complete = strconv.FormatInt(p.Complete, 10)
+	}
+	return fmt.Sprintf("bytes %d-%d/%s", p.First, p.First+int64(length)-1, complete)
+}
+
+// whole returns p as a complete response, where it is a part that holds everything (RFC 9110, 15.3.7.3), and else p itself.
+func (p *Parts) whole() *Parts {
+	if p.Meta.Flags&rfc9111.Partial == 0 || p.Part.First != 0 || p.Part.Complete != int64(len(p.Body)) {
+		return p
+	}
+	w := *p
+	w.Part = Part{}
+	w.Meta.Flags &^= rfc9111.Partial
+	w.Meta.Status = http.StatusOK
+	w.Header = p.Header.Clone()
+	delete(w.Header, "Content-Range")
+	return &w
+}
+
+// overlong reports whether e holds a part that claims bytes beyond the end of its representation.
+func (e *Entry) overlong() bool {
+	return e.IsPartial() && e.Part.Complete >= 0 && e.Part.First+int64(len(e.Body)) > e.Part.Complete
 }
 
 // join lays two pieces of one sequence of bytes together. Where they overlap the newer, b, counts.

@@ -8,58 +8,80 @@ import (
 )
 
 // Build makes an entry of parts without storing it, for a response that is to be served as if it came from here.
-func (c *Cache) Build(p *Parts) *Entry { return newEntry(c.state, p) }
+func (c *Cache) Build(p *Parts) *Entry { return newEntry(c.state, p.whole()) }
 
-// Store stores a complete response, or a part of one, in the place of the same variant. It reports false where it did not: a purge
-// overtook the response on its way, an entry that was born later is there, or a part would have displaced the whole.
-// Key.Text, URI and Header of p are copied, Body is kept.
+// Store stores a complete response, or a part of one, in the place of the same variant. A part that holds everything is stored as
+// complete. It reports false where it did not store: a purge overtook the response on its way, the response to a later request is
+// there, the response has become useless on its way, a part would have displaced the whole or claims bytes that the whole does not
+// have, or it is too large for the memory tier.
+// All but a large body is copied; Body must not be changed afterwards.
 func (c *Cache) Store(p *Parts) (*Entry, bool) {
-	e := newEntry(c.state, p)
-	return e, c.put(e, p.Meta.ResponseTime)
+	e := c.Build(p)
+	return e, c.put(e, nil, p.Meta.ResponseTime)
 }
 
-func (c *Cache) put(e *Entry, now time.Time) bool {
-	if c.state.Check(&e.Stamp) == invalidation.Invalid {
+// put stores e in the place of replaced, which may be nil, and of the same variant.
+func (c *Cache) put(e, replaced *Entry, now time.Time) bool {
+	if !now.Before(e.Meta.Retain) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
 		return false
 	}
-	var done change
+	done := c.place(e, replaced, c.maxVariants, now)
+	if !done.stored {
+		return false
+	}
+	if c.holds(e.Key) {
+		c.capped.Add(uint64(done.dropped))
+		return true
+	}
+	// All variants of a key lie in one shard of the tier. Together they were too large for it, and it has let go of all. The new one
+	// may be small enough alone.
+	others := len(done.next.Entries) - 1
+	if others == 0 {
+		return false
+	}
+	c.capped.Add(uint64(done.dropped + others))
+	return c.place(e, replaced, 1, now).stored && c.holds(e.Key)
+}
+
+func (c *Cache) holds(key rfc9111.Key) bool {
+	_, ok := c.memory.Peek(key.Hash)
+	return ok
+}
+
+// place puts e among the variants of its key, of which there may be max.
+func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) {
 	c.memory.Update(e.Key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
 		if !ok || !old.of(e.Key) {
 			old = &Variants{}
 		}
-		if e.IsPartial() && old.holdsWhole(e, now) {
-			done = change{next: old}
-			return old, len(old.Entries) > 0
+		done = change{next: old}
+		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
+			done = old.with(e, replaced, c.state, max, now)
 		}
-		done = old.with(e, c.state, c.maxVariants, now)
 		return done.next, true
 	})
-	c.capped.Add(uint64(done.dropped))
-	return done.stored
+	return done
 }
 
-// holdsWhole reports whether a complete and still fresh response of the same variant is stored, which a part must not displace.
-func (v *Variants) holdsWhole(part *Entry, now time.Time) bool {
+// holdsWhole reports whether a complete and still fresh response of the same variant is stored, which a part of the same
+// representation must not displace.
+func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.Time) bool {
 	for _, old := range v.Entries {
-		if !old.IsPartial() && sameVariant(old, part) && old.Meta.TTL(now) > 0 && rfc9111.Combinable(&old.Meta, &part.Meta) {
+		if !old.IsPartial() && sameVariant(old, part) && old.Meta.TTL(now) > 0 && rfc9111.Combinable(&old.Meta, &part.Meta) &&
+			state.Check(&old.Stamp) == invalidation.Valid {
 			return true
 		}
 	}
 	return false
 }
 
-// Remove takes e out of the cache, where it is still there: its origin said that it must not be kept any longer.
+// Remove takes e out of the cache, where it is still there: its origin said that it must not be kept any longer. What has taken its
+// place meanwhile stays.
 func (c *Cache) Remove(e *Entry) {
 	c.memory.Update(e.Key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
 		if !ok || !old.of(e.Key) {
 			return old, ok
 		}
-		next := &Variants{Key: old.Key, Uncacheable: old.Uncacheable, Because: old.Because}
-		for _, other := range old.Entries {
-			if other != e {
-				next.Entries = append(next.Entries, other)
-			}
-		}
-		return next, len(next.Entries) > 0 || !next.Uncacheable.IsZero()
+		return old.without(e)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
@@ -11,6 +12,7 @@ import (
 
 // Variants is all that is stored under one key. It is never changed: every method that would change it returns a new value.
 type Variants struct {
+	// Key is that of one of the entries, or a copy: it must not keep the memory of an entry alive that has gone.
 	Key     rfc9111.Key
 	Entries []*Entry
 	// Uncacheable is until when the response of this key is remembered as one that could not be stored (hit-for-miss), and
@@ -22,14 +24,20 @@ type Variants struct {
 // of reports whether the variants are those of key. Two keys may share a hash; that is a miss, never a wrong answer.
 func (v *Variants) of(key rfc9111.Key) bool { return bytes.Equal(v.Key.Text, key.Text) }
 
-// cost returns the bytes of memory that the variants take.
+// variantsSize is what Variants take beside their entries, and entryPlace what each entry takes in them.
+const (
+	variantsSize = int64(unsafe.Sizeof(Variants{}))
+	entryPlace   = 2 * int64(unsafe.Sizeof((*Entry)(nil))) // the pointer, and as much again for the allocator's size classes
+)
+
+// cost returns the bytes of memory that the variants take. The memory tier adds what it keeps itself.
 func (v *Variants) cost() int64 {
-	cost := entryOverhead
+	cost := variantsSize
 	for _, e := range v.Entries {
-		cost += e.Cost()
+		cost += e.cost + entryPlace
 	}
 	if len(v.Entries) == 0 {
-		cost += int64(len(v.Key.Text))
+		cost += int64(cap(v.Key.Text))
 	}
 	return cost
 }
@@ -57,28 +65,55 @@ type change struct {
 	dropped int // variants beyond the limit
 }
 
-// with returns the variants with e in them. An entry of the same variant that was born later stays, and e is not stored: the higher
-// Born wins, whoever comes last. Entries that a purge or a reload has made useless go; beyond max, the oldest go.
-func (v *Variants) with(e *Entry, state *invalidation.State, max int, now time.Time) change {
+// later reports whether e is of a later request than other: the higher Born wins, and among those born at the same place of the log
+// the one whose request left later.
+func (e *Entry) later(other *Entry) bool {
+	a, b := e.Stamp.Born, other.Stamp.Born
+	if a.Epoch == b.Epoch && a.Seq != b.Seq {
+		return a.Seq > b.Seq
+	}
+	return e.Meta.RequestTime.After(other.Meta.RequestTime)
+}
+
+// with returns the variants with e in them, in the place of the same variant and of replaced, which may be nil. An entry of the same
+// variant that is of a later request stays, and e is not stored: whoever comes last does not win for that. Entries that a purge or a
+// reload has made useless go, and so do those that have expired; beyond max, the oldest go, but never e.
+func (v *Variants) with(e, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
 	entries := make([]*Entry, 0, len(v.Entries)+1)
 	for _, old := range v.Entries {
 		switch {
-		case old.Rule != e.Rule, !now.Before(old.Meta.Retain), state.Check(&old.Stamp) == invalidation.Invalid:
+		case old == replaced, old.Rule != e.Rule, !now.Before(old.Meta.Retain), state.Check(&old.Stamp) == invalidation.Invalid:
 		case sameVariant(old, e):
-			if old.Stamp.Born.Epoch == e.Stamp.Born.Epoch && old.Stamp.Born.Seq > e.Stamp.Born.Seq {
+			if old.later(e) {
 				return change{next: v}
 			}
 		default:
 			entries = append(entries, old)
 		}
 	}
-	entries = append(entries, e)
 	dropped := 0
-	for len(entries) > max {
-		entries = slices.Delete(entries, oldest(entries), oldest(entries)+1)
+	for len(entries) > max-1 {
+		at := oldest(entries)
+		entries = slices.Delete(entries, at, at+1)
 		dropped++
 	}
-	return change{next: &Variants{Key: e.Key, Entries: entries}, stored: true, dropped: dropped}
+	return change{next: &Variants{Key: e.Key, Entries: append(entries, e)}, stored: true, dropped: dropped}
+}
+
+// without returns the variants without e, and whether anything worth keeping is left.
+func (v *Variants) without(e *Entry) (next *Variants, keep bool) {
+	at := slices.Index(v.Entries, e)
+	if at < 0 {
+		return v, true
+	}
+	next = &Variants{Key: v.Key, Uncacheable: v.Uncacheable, Because: v.Because}
+	if len(v.Entries) > 1 {
+		next.Entries = slices.Concat(v.Entries[:at], v.Entries[at+1:])
+		next.Key = next.Entries[0].Key
+		return next, true
+	}
+	next.Key.Text = bytes.Clone(v.Key.Text)
+	return next, !v.Uncacheable.IsZero()
 }
 
 func oldest(entries []*Entry) int {
