@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -49,10 +50,13 @@ type App struct {
 	admin   *admin.Handler
 	gate    *gate
 
-	reloading sync.Mutex // held while one reload runs
-	current   atomic.Pointer[generation]
-	refused   atomic.Bool // the last reload
-	draining  atomic.Bool
+	current  atomic.Pointer[generation]
+	refused  atomic.Bool // the last reload
+	draining atomic.Bool
+
+	reloading sync.Mutex                   // held while one reload runs; guards the following
+	files     []string                     // that the configuration in force was read from
+	contents  map[string][sha256.Size]byte // of the files, when the configuration was loaded last
 
 	main []net.Listener
 	side net.Listener // of the administration API
@@ -76,7 +80,10 @@ func New(o Options) (_ *App, err error) {
 			return nil, err
 		}
 	}
-	cfg, warnings, err := config.Load(a.o.Config)
+	if a.o.Config.File != "" {
+		a.files = []string{a.o.Config.File}
+	}
+	cfg, warnings, err := a.read()
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (a *App) Reload(trigger string) (config.Warnings, error) {
 
 // load builds the next generation, and warns of what a restart would change.
 func (a *App) load() (*generation, config.Warnings, error) {
-	cfg, warnings, err := config.Load(a.o.Config)
+	cfg, warnings, err := a.read()
 	if err != nil {
 		return nil, warnings, err
 	}

@@ -3,13 +3,14 @@ package app
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
-	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/cacheproxy/cacheproxy/internal/config"
 )
 
 // settle is how long nothing must have happened before a change is looked at: an editor takes several steps to write a file.
@@ -18,10 +19,9 @@ const settle = 200 * time.Millisecond
 // watch reloads when the content of a file changes that the configuration was read from, until ctx ends.
 //
 // It watches directories, not files: editors put a new file in the place of the old, and Kubernetes moves a symbolic link that the
-// path goes through. What happened there matters little; whether the files have another content than at the last look matters.
+// path goes through. What happened there matters little; whether the files have another content than what was loaded matters.
 func (a *App) watch(ctx context.Context) error {
-	files := a.current.Load().cfg.Files()
-	if len(files) == 0 {
+	if len(a.current.Load().cfg.Files()) == 0 {
 		return nil
 	}
 	w, err := fsnotify.NewWatcher()
@@ -30,9 +30,8 @@ func (a *App) watch(ctx context.Context) error {
 		return nil
 	}
 	defer w.Close()
-	a.watchDirectories(w, files)
-	seen, _ := contentOf(files)
-	timer := time.NewTimer(settle) // the files may have changed since they were loaded
+	a.watchDirectories(w)
+	timer := time.NewTimer(settle) // they may have changed before they were watched
 	defer timer.Stop()
 	for {
 		select {
@@ -44,21 +43,19 @@ func (a *App) watch(ctx context.Context) error {
 			a.log.Warn("file watch", "error", err)
 			timer.Reset(settle) // events may have been lost
 		case <-timer.C:
-			now, complete := contentOf(files)
-			if complete && now != seen {
-				seen = now
+			if a.filesChanged() {
 				_, _ = a.Reload("file change") // it has logged why it was refused
-				files = a.current.Load().cfg.Files()
-				seen, _ = contentOf(files)
 			}
-			a.watchDirectories(w, files)
+			a.watchDirectories(w)
 		}
 	}
 }
 
 // watchDirectories watches the directories of the files, and those that symbolic links lead to. What is watched already stays.
-func (a *App) watchDirectories(w *fsnotify.Watcher, files []string) {
-	for _, f := range files {
+func (a *App) watchDirectories(w *fsnotify.Watcher) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	for _, f := range a.files {
 		for _, dir := range directories(f) {
 			if err := w.Add(dir); err != nil {
 				a.log.Warn("changes will not be noticed there", "directory", dir, "error", err)
@@ -75,28 +72,39 @@ func directories(file string) []string {
 	return dirs
 }
 
-// contentOf returns a hash over the contents of the files. complete is false where one cannot be read, which is so for a moment
-// while it is being replaced.
-func contentOf(files []string) (sum [sha256.Size]byte, complete bool) {
-	h := sha256.New()
-	for _, name := range files {
-		if !addFile(h, name) {
-			return sum, false
-		}
-	}
-	return [sha256.Size]byte(h.Sum(nil)), true
+// filesChanged reports whether the files differ from what was loaded last, were it refused or not. A file that cannot be read, as
+// for a moment while it is being replaced, is no difference.
+func (a *App) filesChanged() bool {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	now := contentsOf(a.files)
+	return len(now) == len(a.files) && !maps.Equal(now, a.contents)
 }
 
-func addFile(h io.Writer, name string) bool {
-	f, err := os.Open(name)
-	if err != nil {
-		return false
+// read loads the configuration, and notes which files that took and what was in them. What is noted is never newer than what was
+// loaded, so that no change is missed. The caller holds reloading, or is alone.
+func (a *App) read() (*config.Config, config.Warnings, error) {
+	before := contentsOf(a.files)
+	cfg, warnings, err := config.Load(a.o.Config)
+	if err == nil {
+		a.files = cfg.Files()
 	}
-	defer f.Close()
-	inner := sha256.New()
-	if _, err := io.Copy(inner, f); err != nil {
-		return false
+	a.contents = contentsOf(a.files)
+	for name := range a.contents {
+		if sum, ok := before[name]; ok {
+			a.contents[name] = sum
+		}
 	}
-	fmt.Fprintf(h, "%x\n", inner.Sum(nil))
-	return true
+	return cfg, warnings, err
+}
+
+// contentsOf returns a hash of each file that can be read.
+func contentsOf(files []string) map[string][sha256.Size]byte {
+	sums := map[string][sha256.Size]byte{}
+	for _, name := range files {
+		if b, err := os.ReadFile(name); err == nil {
+			sums[name] = sha256.Sum256(b)
+		}
+	}
+	return sums
 }
