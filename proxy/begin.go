@@ -188,6 +188,9 @@ func (x *exchange) writeHeader(status int) {
 		own = append(others[:len(others):len(others)], own[0])
 	}
 	h["Cache-Status"] = own
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // or net/http would guess one from the content, in the origin's name (RFC 9110, 7.7)
+	}
 	x.wrote = true
 	x.report.Status = status
 	x.w.WriteHeader(status)

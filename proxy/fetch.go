@@ -216,7 +216,11 @@ func (x *exchange) await(f *fill, lead bool) (*head, error) {
 	}
 }
 
+// passInterim sends interim responses on, but not to a client of HTTP/1.0, which does not know them (RFC 9110, 15.2).
 func (x *exchange) passInterim(interims []interim) {
+	if !x.r.ProtoAtLeast(1, 1) {
+		return
+	}
 	h := x.w.Header()
 	for _, i := range interims {
 		for name, values := range i.header {

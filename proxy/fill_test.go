@@ -241,6 +241,17 @@ func TestInterimResponsesReachTheLeaderAndAreNotStored(t *testing.T) { // RFC 82
 	}
 }
 
+func TestAClientOfHTTP10GetsNoInterimResponses(t *testing.T) { // RFC 9110, 15.2
+	o := badorigin.New(t, badorigin.Interim(103, 1, badorigin.OK("final", "Cache-Control: max-age=60"), "Link: </style.css>"))
+	r := newRig(t, o.URL, nil)
+	for _, method := range []string{"GET", "POST"} { // a fill and a write
+		answer := r.raw(method + " /i HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+		if strings.Contains(answer, "103") || !strings.Contains(answer, "200 OK") {
+			t.Errorf("%s: a client of HTTP/1.0 got\n%s", method, answer)
+		}
+	}
+}
+
 func TestATooLargeBodyStreamsThrough(t *testing.T) {
 	for _, tc := range []struct{ name, length string }{{"announced", "Content-Length: 3145728"}, {"not announced", "Transfer-Encoding: chunked"}} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -125,7 +125,9 @@ func (p *passage) WriteHeader(status int) {
 		if p.interims++; p.interims > interimLimit {
 			panic(http.ErrAbortHandler)
 		}
-		x.w.WriteHeader(status)
+		if x.r.ProtoAtLeast(1, 1) { // a client of HTTP/1.0 does not know them (RFC 9110, 15.2)
+			x.w.WriteHeader(status)
+		}
 		return
 	}
 	if x.wrote {

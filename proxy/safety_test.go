@@ -196,6 +196,19 @@ func TestHopByHopFieldsAreNotStored(t *testing.T) { // RFC 9111, 3.1; the public
 	}
 }
 
+func TestNoContentTypeIsGuessed(t *testing.T) { // RFC 9110, 7.7 and 8.3
+	o := badorigin.New(t, badorigin.OK("<html>", "Cache-Control: max-age=60"))
+	r := newRig(t, o.URL, nil)
+	request := func(method, path string) string {
+		return r.raw(method + " " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	}
+	for name, answer := range map[string]string{"miss": request("GET", "/a"), "hit": request("GET", "/a"), "write": request("POST", "/b")} {
+		if strings.Contains(answer, "Content-Type") || !strings.HasSuffix(answer, "<html>") {
+			t.Errorf("%s: the origin sent no Content-Type, the client got\n%s", name, answer)
+		}
+	}
+}
+
 func TestARequestWithNoStoreIsNotStored(t *testing.T) { // RFC 9111, 5.2.1.5
 	o := newShop(t, plain("Cache-Control: max-age=60"))
 	r := newRig(t, o.URL, nil)
