@@ -99,10 +99,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values) (*http.Request, error) {
 	base, err := url.Parse(c.URL)
-	if err != nil {
-		return nil, err
-	}
-	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, errors.New("the address of the administration listener should look like http://127.0.0.1:8081, not " + strconv.Quote(c.URL))
 	}
 	target := base.JoinPath(path)

@@ -50,6 +50,7 @@ type App struct {
 	admin   *admin.Handler
 	gate    *gate
 
+	started  *config.Config // what was in force at the start
 	current  atomic.Pointer[generation]
 	refused  atomic.Bool // the last reload
 	draining atomic.Bool
@@ -140,6 +141,7 @@ func (a *App) build(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	a.started = cfg
 	next, err := a.generate(cfg, nil)
 	if err != nil {
 		return err

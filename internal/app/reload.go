@@ -40,12 +40,11 @@ func (a *App) load() (*generation, config.Warnings, error) {
 	if err != nil {
 		return nil, warnings, err
 	}
-	last := a.current.Load()
-	next, err := a.generate(cfg, last)
+	next, err := a.generate(cfg, a.current.Load())
 	if err != nil {
 		return nil, warnings, err
 	}
-	return next, append(warnings, needRestart(last.cfg, cfg)...), nil
+	return next, append(warnings, needRestart(a.started, cfg)...), nil
 }
 
 // use puts a generation in force.
@@ -65,24 +64,24 @@ func (a *App) use(next *generation) {
 	last.close(next)
 }
 
-// needRestart warns of what was changed but is fixed when the process starts.
-func needRestart(last, next *config.Config) (ws config.Warnings) {
+// needRestart warns of what differs from the start, and is fixed since then.
+func needRestart(start, next *config.Config) (ws config.Warnings) {
 	for _, v := range []struct {
-		path      string
-		old, new_ any
+		path       string
+		fixed, now any
 	}{
-		{"listen", last.Listen, next.Listen},
-		{"admin.address", last.Admin.Address, next.Admin.Address},
-		{"limits.header_bytes", last.Limits.HeaderBytes, next.Limits.HeaderBytes},
-		{"limits.header_timeout", last.Limits.HeaderTimeout, next.Limits.HeaderTimeout},
-		{"limits.idle_timeout", last.Limits.IdleTimeout, next.Limits.IdleTimeout},
-		{"cache.l1.max_bytes", last.Cache.L1.MaxBytes, next.Cache.L1.MaxBytes},
-		{"cache.l1.policy", last.Cache.L1.Policy, next.Cache.L1.Policy},
-		{"cache.log.max_rows", last.Cache.Log.MaxRows, next.Cache.Log.MaxRows},
-		{"cache.max_variants", last.Cache.MaxVariants, next.Cache.MaxVariants},
-		{"log.format", last.Log.Format, next.Log.Format},
+		{"listen", start.Listen, next.Listen},
+		{"admin.address", start.Admin.Address, next.Admin.Address},
+		{"limits.header_bytes", start.Limits.HeaderBytes, next.Limits.HeaderBytes},
+		{"limits.header_timeout", start.Limits.HeaderTimeout, next.Limits.HeaderTimeout},
+		{"limits.idle_timeout", start.Limits.IdleTimeout, next.Limits.IdleTimeout},
+		{"cache.l1.max_bytes", start.Cache.L1.MaxBytes, next.Cache.L1.MaxBytes},
+		{"cache.l1.policy", start.Cache.L1.Policy, next.Cache.L1.Policy},
+		{"cache.log.max_rows", start.Cache.Log.MaxRows, next.Cache.Log.MaxRows},
+		{"cache.max_variants", start.Cache.MaxVariants, next.Cache.MaxVariants},
+		{"log.format", start.Log.Format, next.Log.Format},
 	} {
-		if !reflect.DeepEqual(v.old, v.new_) {
+		if !reflect.DeepEqual(v.fixed, v.now) {
 			ws = append(ws, config.Diagnostic{File: "reload", Path: v.path, Msg: "was changed; it takes effect at the next restart"})
 		}
 	}
