@@ -215,6 +215,9 @@ func TestFreshen(t *testing.T) {
 		if answer, _ := w.Freshen(w.validation(q, w.Find(q), `Etag: "a"`)); answer != nil {
 			t.Error("a response that was stored under other rules answers")
 		}
+		if v, _ := w.memory.Peek(keyOf(uri).Hash); !v.Entries[0].Meta.ResponseTime.Equal(start) {
+			t.Error("a response that was stored under other rules was freshened by these")
+		}
 	})
 }
 
