@@ -67,11 +67,12 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 
 // partStorable notes which part a 206 is. Parts are stored only where the route completes them.
 func (f *fill) partStorable(h *head) (bool, rfc9111.Reason) {
-	first, _, complete, ok := rfc9111.ParseContentRange(h.header.Get("Content-Range"))
+	first, last, complete, ok := rfc9111.ParseContentRange(h.header.Get("Content-Range"))
 	if !ok || !f.route.CompleteRanges {
 		return false, rfc9111.ReasonPartial
 	}
 	h.part = cache.Part{First: first, Complete: complete}
+	h.length = last - first + 1 // Storable has seen to it that a Content-Length says the same
 	return true, rfc9111.ReasonNone
 }
 

@@ -143,6 +143,9 @@ func (f *fill) setConditions() {
 		metas[i] = &e.Meta
 	}
 	match, since := rfc9111.Conditions(metas...)
+	if f.wanted.selected == nil {
+		since = "" // a date does not tell which of several variants is the current one
+	}
 	if match != "" {
 		f.request.Header["If-None-Match"] = []string{match}
 	}
@@ -270,9 +273,10 @@ func (f *fill) finish(err error) {
 	}
 }
 
-// completes reports whether the response is the missing part that was asked for: readers get the whole, once it is there.
+// completes reports whether the response is the missing part that was asked for: readers get the whole, once it is there. There may
+// be no such part any more (416): then they get nothing, and fetch anew.
 func (f *fill) completes(h *head) bool {
-	return f.wanted.complete && h.status == http.StatusPartialContent
+	return f.wanted.complete && (h.status == http.StatusPartialContent || h.status == http.StatusRequestedRangeNotSatisfiable)
 }
 
 func bodiless(status int) bool {

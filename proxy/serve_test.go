@@ -414,3 +414,34 @@ func TestAnUpgradePassesThrough(t *testing.T) { // RFC 9110, 7.8
 		t.Errorf("%d fetches under way", n)
 	}
 }
+
+func TestAPartWhoseRepresentationShrankIsFetchedAnew(t *testing.T) {
+	body := "0123456789"
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		http.ServeContent(w, q, "a.txt", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), strings.NewReader(body))
+	})
+	r := newRig(t, o.URL, []rules.Spec{route(rules.CacheSpec{CompleteRanges: true})})
+	r.want(r.get("/a", "Range: bytes=0-4"), 206, "01234", "stored")
+	body = "new"
+	r.want(r.get("/a"), 200, "new", "fwd=partial")
+}
+
+func TestADateDoesNotChooseAVariant(t *testing.T) { // RFC 9111, 4.3.1
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Vary", "X-Kind")
+		w.Header().Set("Last-Modified", "Wed, 01 Jan 2020 00:00:00 GMT")
+		if q.Header.Get("If-Modified-Since") != "" {
+			w.WriteHeader(304)
+			return
+		}
+		io.WriteString(w, q.Header.Get("X-Kind"))
+	})
+	r := newRig(t, o.URL, nil)
+	r.want(r.get("/a", "X-Kind: a"), 200, "a", "stored")
+	r.want(r.get("/a", "X-Kind: b"), 200, "b", "stored")
+	if o.asked.Load() != 2 || o.last().Header.Get("If-Modified-Since") != "" {
+		t.Errorf("%d requests, the last with If-Modified-Since %q", o.asked.Load(), o.last().Header.Get("If-Modified-Since"))
+	}
+}
