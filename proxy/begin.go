@@ -159,7 +159,7 @@ func (x *exchange) refuse(status int, why rfc9111.Reason) {
 	if status == http.StatusForbidden || status < 500 && status >= 400 {
 		x.report.Result = cache.ResultDenied
 	}
-	x.status = rfc9111.Status{Detail: why.String()}
+	x.status = rfc9111.Status{Forward: x.status.Forward, Detail: why.String()}
 	h := x.w.Header()
 	clear(h)
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}

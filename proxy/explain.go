@@ -172,6 +172,9 @@ func readableKey(text []byte) string {
 
 func (e *explainer) verdict(o cache.Outcome) {
 	d := &o.Decision
+	if d.Action == rfc9111.Serve && d.Reason == rfc9111.ReasonNone {
+		d.Reason = rfc9111.ReasonL1
+	}
 	if o.Entry == nil {
 		e.step("stored", "nothing that this request selects (%d other variants)", len(o.Others))
 	} else {
@@ -212,6 +215,9 @@ func (e *explainer) judgeResponse() {
 		return
 	}
 	if e.q.Status == 0 && len(e.q.Response) == 0 {
+		if e.out.Result == "hit" {
+			return // the origin is not asked
+		}
 		e.step("response", "not given: whether it is stored, and for how long, hangs on the origin's status and header fields%s", e.ruleWord())
 		return
 	}
