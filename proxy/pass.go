@@ -88,7 +88,7 @@ type passage struct {
 	onHead      func(p *passage, status int, h http.Header)
 	requestTime time.Time
 	interims    int
-	keep        *kept // a copy of the body, where it may be stored
+	keep        *kept // a copy of the response, until it is stored; nil where it may not be
 	counted     bool  // it is not among the fetches under way any more
 }
 
@@ -146,8 +146,9 @@ func (p *passage) Write(b []byte) (int, error) {
 	if !p.x.wrote {
 		p.WriteHeader(http.StatusOK)
 	}
-	if p.keep != nil {
-		p.keep.add(b)
+	if p.keep != nil && p.keep.add(b) { // before the client has all of it and asks again
+		p.keep.store(p.x.p.cache)
+		p.keep = nil
 	}
 	p.x.allowStall()
 	n, err := p.x.w.Write(b)

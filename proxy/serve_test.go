@@ -374,6 +374,34 @@ func TestPostIsStoredWhereTheRuleSaysSo(t *testing.T) { // RFC 9110, 9.3.3
 	r.want(r.get("/a"), 200, "answer 3", "fwd=uri-miss")
 }
 
+func TestAPostIsStoredAlthoughOtherThingsChangeMeanwhile(t *testing.T) {
+	sent, answer := make(chan struct{}, 1), make(chan struct{})
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		if q.Method == "POST" {
+			sent <- struct{}{}
+			<-answer
+			w.Header().Set("Content-Location", "/a")
+		}
+		plain("Cache-Control: max-age=60")(w, q, n)
+	})
+	for _, tc := range []struct{ changed, body, result string }{
+		{"/b", "answer 1", "hit"},
+		{"/a", "answer 5", "fwd=uri-miss"}, // what the POST says may be older than that
+	} {
+		r := newRig(t, o.URL, []rules.Spec{route(rules.CacheSpec{Store: rules.StoreSpec{Post: true}})})
+		posted := make(chan struct{})
+		go func() {
+			defer close(posted)
+			r.do("POST", "/a")
+		}()
+		<-sent
+		r.do("DELETE", tc.changed)
+		answer <- struct{}{}
+		<-posted
+		r.want(r.get("/a"), 200, tc.body, tc.result)
+	}
+}
+
 func TestAHeadThatPassesFreshensWhatIsStored(t *testing.T) { // RFC 9111, 4.3.5
 	control := "max-age=0"
 	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {

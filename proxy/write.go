@@ -19,14 +19,19 @@ func (x *exchange) write() {
 		x.forward(nil)
 		return
 	}
-	born := x.p.cache.State().Applied()
+	state := x.p.cache.State()
+	sent := state.Stamp(state.Applied(), x.route.AppendURI(nil, &x.target))
 	w := x.forward(func(p *passage, status int, h http.Header) {
+		// A POST's response is born at the purge that it causes itself: what else was purged until then is looked at here, and
+		// nothing may come between this look and the purge.
+		looked := state.Applied()
+		valid := state.Check(&sent) == invalidation.Valid
 		receipt, purged := x.invalidate(status, h)
-		if x.method == http.MethodPost && x.route.Policy.StorePost && purged && receipt.Seq == born.Seq+1 {
+		if x.method == http.MethodPost && x.route.Policy.StorePost && valid && purged && receipt.Seq == looked.Seq+1 {
 			x.keepPost(p, status, h, receipt.Position)
 		}
 	})
-	if w != nil && w.keep != nil {
+	if w != nil && w.keep != nil { // of no announced length: net/http sends the end of it when the handler has returned
 		w.keep.store(x.p.cache)
 	}
 }
@@ -73,8 +78,7 @@ type kept struct {
 	over  bool
 }
 
-// keepPost prepares the storing of a POST's response, where it may be stored. It is born at the purge that it caused itself, which
-// is possible because nothing else was purged since the request was sent.
+// keepPost prepares the storing of a POST's response, where it may be stored.
 func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Position) {
 	exchange := &rfc9111.Exchange{
 		Method: x.method, Target: &x.target, Request: (*selecting)(&x.view), Status: status, Response: rfc9111.Header(h),
@@ -92,10 +96,13 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	x.status.Stored = true
 }
 
-func (k *kept) add(b []byte) {
-	if k.over = k.over || int64(len(k.parts.Body)+len(b)) > k.limit; !k.over {
-		k.parts.Body = append(k.parts.Body, b...)
+// add notes what has come, and reports whether that is all that was announced.
+func (k *kept) add(b []byte) (whole bool) {
+	if k.over = k.over || int64(len(k.parts.Body)+len(b)) > k.limit; k.over {
+		return false
 	}
+	k.parts.Body = append(k.parts.Body, b...)
+	return contentLength(k.parts.Header) == int64(len(k.parts.Body))
 }
 
 // store stores the response, if all of it has come.
