@@ -191,13 +191,13 @@ func (a *App) Run(ctx context.Context) error {
 	failed := run.wait()
 	a.draining.Store(true)
 	limit := a.current.Load().cfg.ShutdownTimeout
-	a.log.Info("stopping", "shutdown_timeout", limit)
+	a.log.Info("stopping", "shutdown_timeout", limit.String())
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	begin := time.Now()
 	err := errors.Join(failed, run.stop(bounded))
 	a.current.Load().close(nil)
-	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond))
+	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
 }
 

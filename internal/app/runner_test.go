@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -76,22 +77,54 @@ func TestPartIsGivenTheTimeThatIsLeft(t *testing.T) {
 	})
 }
 
-func TestPercent(t *testing.T) {
+func TestHeapGoal(t *testing.T) {
+	const mib = 1 << 20
+	for _, tt := range []struct{ budget, live, want int64 }{
+		{400 * mib, 0, 72 * mib},          // nothing yet: 18 % of the budget
+		{400 * mib, 100 * mib, 200 * mib}, // Go's own choice
+		{400 * mib, 200 * mib, 400 * mib}, // half full
+		{400 * mib, 300 * mib, 472 * mib}, // the budget and 18 %
+		{400 * mib, 400 * mib, 472 * mib}, // full
+		{400 * mib, 900 * mib, 972 * mib}, // much else is alive: there is room still
+		{1 * mib, 5 * mib, 37 * mib},      // the least room
+	} {
+		if got := heapGoal(tt.budget, tt.live); got != tt.want {
+			t.Errorf("heapGoal(%d MiB, %d MiB) = %d MiB, want %d MiB", tt.budget/mib, tt.live/mib, got/mib, tt.want/mib)
+		}
+	}
+}
+
+// TestTunerKeepsWhatTheUserSets holds what is set against the environment, and counts how often.
+func TestTunerKeepsWhatTheUserSets(t *testing.T) {
 	const mib = 1 << 20
 	for _, tt := range []struct {
-		room, live int64
-		want       int
+		name            string
+		ownGC, ownLimit bool
+		ceiling         int64
+		percent, limit  int64 // 0: not set
 	}{
-		{64 * mib, 256 * mib, 25},  // a full cache of the default size
-		{64 * mib, 64 * mib, 100},  // Go's own choice
-		{64 * mib, 4 * mib, 1600},  // nearly empty
-		{64 * mib, 0, 6400},        // nothing yet
-		{64 * mib, 1 << 50, 10},    // never none at all
-		{1 << 40, 4 * mib, 10_000}, // nor without bound
+		{"neither", false, false, math.MaxInt64, 18, 472*mib + 472*mib/25 + 20*mib},
+		{"a small container", false, false, 300 * mib, 18, 300 * mib},
+		{"GOGC", true, false, 300 * mib, 0, 300 * mib},
+		{"GOMEMLIMIT", false, true, 300 * mib, 18, 0},
+		{"both", true, true, 300 * mib, 0, 0},
 	} {
-		if got := percent(tt.room, tt.live); got != tt.want {
-			t.Errorf("percent(%d, %d) = %d, want %d", tt.room, tt.live, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			var percent, limit, calls int64
+			tuner := &tuner{
+				budget: 400 * mib, ceiling: tt.ceiling, ownGC: tt.ownGC, ownLimit: tt.ownLimit,
+				setGCRate: func(p int) int { percent = int64(p); calls++; return 0 },
+				setLimit:  func(l int64) int64 { limit = l; calls++; return 0 },
+			}
+			tuner.tune(400*mib, 20*mib)
+			if percent != tt.percent || limit != tt.limit {
+				t.Errorf("GOGC=%d and limit %d, want %d and %d", percent, limit, tt.percent, tt.limit)
+			}
+			before := calls
+			if tuner.tune(401*mib, 20*mib); calls != before {
+				t.Error("a small difference is set")
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -10,57 +11,79 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-// tuner chooses how often the garbage collector runs.
+// tuner chooses how large the heap grows between two cycles of the garbage collector, and how much memory the process keeps.
 //
-// A cycle costs what marking all that is alive costs: measured, half a second of one processor for a million entries of 1 KiB, which
-// are 4 million objects. How often there is one depends on the room between what is alive and the heap's goal. Go's default,
-// GOGC=100, makes that room as large as what is alive, so that a full cache would take twice its budget; a small GOGC would leave no
-// room at all while little is stored. So the tuner keeps the room at a fixed size, a quarter of the budget, and sets GOGC to what
-// that is at the moment. The process stays within 1.3 times the budget of the memory tier, and the share of the collector does not
-// depend on how large that is: cycles of a larger one cost more, and are rarer in proportion.
+// A cycle costs what marking all that is alive costs, which is much where the cache is full: some 0.3 microseconds for an entry. How
+// often there is one depends on the room between what is alive and the heap's goal. Go's default, GOGC=100, makes that room as large
+// as what is alive, so that a full cache takes twice its budget, and what the scavenger leaves besides. So the room is that large
+// only while it fits into the budget; towards a full cache it shrinks to 18 % of the budget, and GOGC is set to what that is at the
+// moment. The memory limit follows the goal: it makes the runtime give back what it would keep beyond. Both look at what really is
+// alive, so that a moment with much else in memory does not end in collecting without end, as it would under a fixed limit. Together
+// they keep the process within 1.3 times the budget of the memory tier. Measured with objects of 1 KiB and nothing but hits: full, 1.26
+// times; half full, 1.15 times with 1.2 % of the processor time in the collector.
 //
-// Where the environment sets GOGC or GOMEMLIMIT, the user's value stays.
+// In a container the memory limit is never above nine tenths of the container's. Where the environment sets GOGC or GOMEMLIMIT, the
+// user's value stays.
 type tuner struct {
-	room   int64 // bytes between what is alive and the goal
-	manual bool  // GOGC is the user's
-	last   int   // percent that is set
+	budget    int64 // of the memory tier
+	ceiling   int64 // of the memory limit
+	ownGC     bool  // GOGC is the user's
+	ownLimit  bool  // GOMEMLIMIT is the user's
+	percent   int64 // that is set
+	limit     int64 // that is set
+	figures   []metrics.Sample
+	setLimit  func(int64) int64
+	setGCRate func(int) int
 }
 
 const (
-	// leastRoom is enough for what requests allocate where the budget is small.
+	// leastRoom is enough for what requests allocate where little is alive.
 	leastRoom = 32 << 20
-	// tuneEvery is how often the live heap is looked at. It grows no faster than entries are fetched.
+	// tuneEvery is how often it is looked at what is alive.
 	tuneEvery = time.Second
 )
 
-// newTuner sets the memory limit of the process to nine tenths of the container's, where there is one, and returns the tuner for
-// the budget of the memory tier.
+// newTuner returns the tuner for the configuration in force.
 func (a *App) newTuner() *tuner {
-	budget := a.current.Load().cfg.Cache.L1.MaxBytes
-	t := &tuner{room: max(budget/4, leastRoom), manual: os.Getenv("GOGC") != ""}
-	limit, err := memlimit.Set(memlimit.WithProvider(memlimit.FromCgroup))
-	if err != nil {
-		a.log.Debug("no memory limit found", "error", err)
+	t := &tuner{
+		budget:   a.started.Cache.L1.MaxBytes,
+		ceiling:  math.MaxInt64,
+		ownGC:    os.Getenv("GOGC") != "",
+		ownLimit: os.Getenv("GOMEMLIMIT") != "",
+		figures: []metrics.Sample{
+			{Name: "/gc/heap/live:bytes"},
+			{Name: "/memory/classes/total:bytes"},
+			{Name: "/memory/classes/heap/released:bytes"},
+			{Name: "/memory/classes/heap/free:bytes"},
+			{Name: "/memory/classes/heap/objects:bytes"},
+		},
+		setLimit:  debug.SetMemoryLimit,
+		setGCRate: debug.SetGCPercent,
 	}
-	if limit > 0 && limit < budget+t.room {
-		a.log.Warn("cache.l1.max_bytes leaves too little of the memory limit for everything else", "max_bytes", budget, "memory_limit", limit)
+	if container, err := memlimit.FromCgroup(); err == nil && container < math.MaxInt64 {
+		t.ceiling = int64(container / 10 * 9)
+	}
+	if need := heapGoal(t.budget, t.budget); need > t.ceiling {
+		a.log.Warn("a full cache will not fit into the container: cache.l1.max_bytes leaves too little for everything else",
+			"max_bytes", t.budget, "needed", need, "available", t.ceiling)
 	}
 	return t
 }
 
-// run tunes until ctx ends.
+// run tunes until ctx ends, and then leaves the collector as it was.
 func (t *tuner) run(ctx context.Context) error {
-	if t.manual {
-		return nil
+	rate, limit := t.setGCRate(100), t.setLimit(-1)
+	defer t.setLimit(limit)
+	defer t.setGCRate(rate)
+	if t.ownGC {
+		t.setGCRate(rate)
 	}
-	before := debug.SetGCPercent(100)
-	defer debug.SetGCPercent(before)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	tick := time.NewTicker(tuneEvery)
 	defer tick.Stop()
 	for {
-		metrics.Read(live)
-		t.set(percent(t.room, int64(live[0].Value.Uint64())))
+		metrics.Read(t.figures)
+		value := func(i int) int64 { return int64(t.figures[i].Value.Uint64()) }
+		t.tune(value(0), value(1)-value(2)-value(3)-value(4))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -69,15 +92,29 @@ func (t *tuner) run(ctx context.Context) error {
 	}
 }
 
-// set sets GOGC where it differs by more than a tenth: setting it stops the world for a moment.
-func (t *tuner) set(p int) {
-	if d := p - t.last; d*10 > t.last || -d*10 > t.last {
-		debug.SetGCPercent(p)
-		t.last = p
+// tune sets what follows from live bytes in the heap and other bytes beside it. It does so only where that differs by more than a
+// tenth, or a twentieth for the limit: setting it stops the world for a moment.
+func (t *tuner) tune(live, other int64) {
+	goal := heapGoal(t.budget, live)
+	if percent := 100 * (goal - live) / max(live, 1<<20); !t.ownGC && differs(percent, t.percent, 10) {
+		t.percent = percent
+		t.setGCRate(int(percent))
+	}
+	limit := t.ceiling
+	if !t.ownGC { // the runtime keeps 3 % of the limit free, and would collect early
+		limit = min(limit, goal+goal/25+other)
+	}
+	if !t.ownLimit && differs(limit, t.limit, 20) {
+		t.limit = limit
+		t.setLimit(limit)
 	}
 }
 
-// percent is the GOGC at which room bytes lie between live bytes and the goal.
-func percent(room, live int64) int {
-	return int(min(max(100*room/max(live, 1<<20), 10), 10_000))
+// differs reports whether a differs from b by more than one part of so many.
+func differs(a, b, parts int64) bool { return a > b+b/parts || a < b-b/parts }
+
+// heapGoal is how large the heap may grow while live bytes of it are alive.
+func heapGoal(budget, live int64) int64 {
+	least := budget * 18 / 100
+	return live + max(least, min(live, budget+least-live), leastRoom)
 }
