@@ -24,13 +24,14 @@ run: build ## build it and start it in front of the demo shop, or of UPSTREAM=ht
 build: ## build the static binary bin/cacheproxy
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/cacheproxy
 
-# What measures allocations, memory and hit ratios is run once more without the race
-# detector: under it sync.Pool forgets at random, and memory and time multiply. The
-# conformance suite measures in whole seconds, so it runs by itself, and last.
+# What measures allocations, memory, hit ratios and time runs by itself and without
+# the race detector: under it sync.Pool forgets at random, and all the rest
+# multiplies. The conformance suite measures in whole seconds, so it comes last.
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
 	bad=0; \
-	go test -race $$(go list ./... | grep -v /test/conformance) || bad=1; \
+	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
+	go test -count=1 ./test/bench || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
