@@ -45,6 +45,7 @@ func TestParseDate(t *testing.T) {
 		{"minus one", "-1", false},
 		{"empty", "", false},
 		{"two dates", "Thu, 18 Aug 2050 02:01:18 GMT, Thu, 18 Aug 2050 02:01:18 GMT", false},
+		{"RFC 850, no year", "Thursday, 18-Aug-5x 02:01:18 GMT", false},
 		{"RFC 850, half a day", "Thurs, 18-Aug-50 02:01:18 GMT", false},
 		{"RFC 850, long day", "Donnerstag, 18-Aug-50 02:01:18 GMT", false},
 		{"asctime, no padding", "Thu Aug 8 02:01:18 2050 ", false},

@@ -122,6 +122,7 @@ func TestDecideOnError(t *testing.T) {
 		want    string
 	}{
 		{"4.2.4", []string{fresh}, 61 * time.Second, "", Disconnected, "serve-stale disconnected"},
+		{"4.2.4, from its expiry", []string{fresh}, time.Minute, "", Disconnected, "serve-stale disconnected"},
 		{"4.2.4, an answer is no disconnection", []string{fresh}, 61 * time.Second, "", ServerError, "fetch stale"},
 		{"4.2.4, for a while", []string{fresh}, time.Minute + Keep - 1, "", Disconnected, "serve-stale disconnected"},
 		{"4.2.4, not for ever", []string{fresh}, time.Minute + Keep, "", Disconnected, "fetch expired"},

@@ -53,6 +53,7 @@ func TestLifetime(t *testing.T) {
 		{"4.2.2, an explicit lifetime", follow, 200, []string{"Cache-Control: max-age=0", at("Last-Modified", -day)}, 0},
 		{"4.2.2, no such status", follow, 302, []string{at("Last-Modified", -day)}, 0},
 		{"4.2.2, public", follow, 599, []string{"Cache-Control: public", at("Last-Modified", -10*time.Hour)}, time.Hour},
+		{"4.2.2, one that speaks of one request", follow, 400, []string{"Cache-Control: public", at("Last-Modified", -10*time.Hour)}, 0},
 		{"4.2.2, 404", follow, 404, []string{at("Last-Modified", -10*time.Hour)}, time.Hour},
 
 		{"ttl", ttl, 200, []string{"Cache-Control: max-age=0"}, time.Minute},

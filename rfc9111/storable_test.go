@@ -193,6 +193,9 @@ func TestStorableMethods(t *testing.T) {
 		{"9110 9.3.3, another target", "POST", post, 200, []string{fresh, "Content-Location: /b"}, ReasonMethod},
 		{"9110 9.3.3, no target", "POST", post, 200, []string{fresh}, ReasonMethod},
 		{"9110 9.3.3, bad target", "POST", post, 200, []string{fresh, "Content-Location: /a%00"}, ReasonMethod},
+		{"9110 9.3.3, not final", "POST", post, 103, []string{fresh, itself}, ReasonMethod},
+		{"9110 9.3.3, a part", "POST", post, 206, []string{fresh, itself, "Content-Range: bytes 0-4/10"}, ReasonMethod},
+		{"9110 9.3.3, a redirect", "POST", post, 300, []string{fresh, itself}, ReasonMethod},
 		{"9110 9.3.3, an error", "POST", post, 404, []string{fresh, itself}, ReasonMethod},
 		{"9110 9.3.3, no lifetime of its own", "POST", post, 200, []string{itself, at("Last-Modified", -time.Hour)}, ReasonNoFreshness},
 	}
@@ -201,6 +204,33 @@ func TestStorableMethods(t *testing.T) {
 		x.Method = tt.method
 		if _, why := Storable(x, tt.policy); why != tt.want {
 			t.Errorf("%s: reason for %s %d %q = %v, want %v", tt.section, tt.method, tt.status, tt.lines, why, tt.want)
+		}
+	}
+	x := exchange(nil, 200, fields(fresh, itself))
+	x.Method, x.Target = "POST", nil
+	if _, why := Storable(x, post); why != ReasonMethod {
+		t.Errorf("a POST without a target: reason %v", why)
+	}
+	x = exchange(nil, 200, fields(itself, at("Last-Modified", -time.Hour)))
+	x.Method = "POST"
+	if m := NewMeta(x, post, now, now); m.Lifetime != 0 {
+		t.Errorf("a POST without a lifetime of its own has %v", m.Lifetime)
+	}
+}
+
+// TestUnderstood has the status codes of RFC 9110, section 15, and of RFC 6585, whose meaning for caching this cache knows.
+func TestUnderstood(t *testing.T) {
+	known := map[int]bool{}
+	for _, status := range []int{
+		200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308,
+		400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 429, 431,
+		500, 501, 502, 503, 504, 505, 511,
+	} {
+		known[status] = true
+	}
+	for status := range 1000 {
+		if understood(status) != known[status] {
+			t.Errorf("understood(%d) = %t", status, !known[status])
 		}
 	}
 }

@@ -156,7 +156,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("Resolve(%q) = %q, want %q", ref, got, want)
 		}
 	}
-	for _, ref := range []string{"mailto:a@b", "g:h", "http:g", "//", "/a%00", "\\\\evil", "http://u@h/"} {
+	for _, ref := range []string{"mailto:a@b", "g:h", "a+b:c", "a-b:c", "a.b:c", "a1:c", "http:g", "//", "/a%00", "\\\\evil", "http://u@h/"} {
 		if got, err := base.Resolve(ref); err == nil {
 			t.Errorf("Resolve(%q) = %q, want an error", ref, got)
 		}

@@ -26,6 +26,8 @@ func TestInvalidatedBy(t *testing.T) {
 		{"4.4", "POST", 200, nil, []string{itself}},
 		{"4.4, a redirect", "POST", 303, nil, []string{itself}},
 		{"4.4, an unknown method", "M-SEARCH", 200, nil, []string{itself}},
+		{"4.4, the last that is no error", "POST", 399, nil, []string{itself}},
+		{"4.4, an error", "POST", 400, nil, nil},
 		{"4.4, an error", "POST", 500, nil, nil},
 		{"4.4, an error", "DELETE", 404, nil, nil},
 		{"4.4, not final", "POST", 103, nil, nil},

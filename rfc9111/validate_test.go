@@ -37,6 +37,17 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+func TestWellFormed(t *testing.T) {
+	for tag, want := range map[string]bool{
+		`"a"`: true, `W/"a"`: true, `""`: true, "\"\xfc!\"": true, `"a\"`: true,
+		``: false, `"`: false, `a`: false, `"a`: false, `a"`: false, `w/"a"`: false, `W/`: false, `"a"b"`: false, `"a b"`: false, "\"\x7f\"": false,
+	} {
+		if wellFormed(tag) != want {
+			t.Errorf("wellFormed(%q) = %t", tag, !want)
+		}
+	}
+}
+
 func TestPreconditions(t *testing.T) {
 	strong := meta(Validators{`"a"`, date(-time.Hour)})
 	weak := meta(Validators{ETag: `W/"a"`})
