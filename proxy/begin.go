@@ -32,6 +32,9 @@ type exchange struct {
 	status  rfc9111.Status // what Cache-Status will say
 	wrote   bool           // the final header has been sent
 
+	unbounded int  // bytes written without a deadline
+	stall     bool // the connection has a write deadline of ours
+
 	buf    []byte   // backing of the key's text, kept between requests
 	values []string // backing of the response's field values, kept between requests
 }
@@ -62,6 +65,7 @@ func (x *exchange) end() {
 			fault = http.ErrAbortHandler
 		}
 	}
+	x.forgetStall()
 	x.report.Duration = time.Since(x.report.Start)
 	for _, observe := range x.p.observers {
 		observe(&x.report)
@@ -160,6 +164,7 @@ func (x *exchange) refuse(status int, why rfc9111.Reason) {
 		x.report.Result = cache.ResultDenied
 	}
 	x.status = rfc9111.Status{Forward: x.status.Forward, Detail: why.String()}
+	x.allowStall(0)
 	h := x.w.Header()
 	clear(h)
 	h["Content-Type"] = []string{"text/plain; charset=utf-8"}

@@ -246,6 +246,7 @@ func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, *rfc9111.Meta) {
 	x.report.Result = cache.ResultRevalidated
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: from, Stored: true, Collapsed: !lead}
 	x.report.Age, x.report.TTL, x.report.Stored = e.Meta.Age(x.now), e.Meta.TTL(x.now), true
+	x.allowStall(0)
 	x.serveEntry(e, e.Meta.Age(time.Now()))
 	return answered, nil
 }
@@ -311,6 +312,7 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	x.report.Tier, x.report.Stored, x.report.Age, x.report.TTL = "l1", true, d.Age, d.TTL
 	// The request was forwarded, so this is no hit (RFC 9211, 2.1).
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: status, TTL: d.TTL, HasTTL: true, Detail: d.Reason.String()}
+	x.allowStall(0)
 	x.serveEntry(e, d.Age)
 	return true
 }

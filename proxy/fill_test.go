@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -442,4 +443,34 @@ func TestAPanicBecomes500AndIsCounted(t *testing.T) {
 	if got := r.proxy.Stats().Panics; got != 2 {
 		t.Errorf("%d panics counted, want 2", got)
 	}
+}
+
+// TestALateAnswerOutlivesTheServersWriteTimeout: the server's write time-out runs from the request on; an origin that takes longer
+// than that must still be heard.
+func TestALateAnswerOutlivesTheServersWriteTimeout(t *testing.T) {
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		time.Sleep(5500 * time.Millisecond)
+		plain("Cache-Control: max-age=60")(w, q, n)
+	})
+	r := newRig(t, o.URL, nil)
+	server := httptest.NewUnstartedServer(r.proxy)
+	server.Config.WriteTimeout = 5200 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	var wg sync.WaitGroup
+	for _, method := range []string{"GET", "HEAD", "POST"} {
+		wg.Go(func() {
+			q, _ := http.NewRequest(method, server.URL+"/"+method, nil)
+			res, err := r.client.Do(q)
+			if err != nil {
+				t.Errorf("%s: %v", method, err)
+				return
+			}
+			defer res.Body.Close()
+			if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 {
+				t.Errorf("%s: %d %q, %v", method, res.StatusCode, body, err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -28,6 +28,7 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head) {
 	case status == http.StatusOK && h.length >= 0 && x.query.Range != "" && rfc9111.RangeApplies(&x.view, &h.meta):
 		status, skip, length = x.streamRange(h)
 	}
+	x.allowStall(0)
 	x.writeHeader(status)
 	if x.method == http.MethodHead || bodiless(status) || length == 0 {
 		return
@@ -55,7 +56,6 @@ func (x *exchange) streamRange(h *head) (status int, skip, length int64) {
 // copyStream writes the body as it comes: from offset skip, and length bytes of it, or all where length is below 0. What has been
 // written is flushed whenever the origin lets us wait.
 func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
-	defer x.forgetStall()
 	flush := func() { _ = http.NewResponseController(x.w).Flush() } // a writer that cannot flush sends at the end
 	for length != 0 {
 		piece, err := f.next(x.r.Context(), r, flush)
@@ -74,7 +74,7 @@ func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
 		if length > 0 {
 			length -= int64(len(piece))
 		}
-		x.allowStall()
+		x.allowStall(len(piece))
 		n, err := x.w.Write(piece)
 		x.report.Bytes += int64(n)
 		if err != nil {

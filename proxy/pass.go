@@ -77,7 +77,6 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w)}
 	}
-	defer x.forgetStall()
 	x.site.Origin.ServeHTTP(w, out)
 	return w
 }
@@ -138,6 +137,7 @@ func (p *passage) WriteHeader(status int) {
 		p.onHead(p, status, x.w.Header())
 	}
 	x.applyResponseRules(x.w.Header())
+	x.allowStall(0)
 	x.writeHeader(status)
 }
 
@@ -150,7 +150,7 @@ func (p *passage) Write(b []byte) (int, error) {
 		p.keep.store(p.x.p.cache)
 		p.keep = nil
 	}
-	p.x.allowStall()
+	p.x.allowStall(len(b))
 	n, err := p.x.w.Write(b)
 	p.x.report.Bytes += int64(n)
 	return n, err

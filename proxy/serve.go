@@ -9,12 +9,13 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-// pieceSize is how much of a large body is written before the client must have taken something of it, and stallLimit how long it
-// may take over that: a client that reads nothing must not hold a connection for ever. Smaller bodies fit into the kernel's
-// buffers, and are written without touching a timer.
+// A client that reads nothing must not hold a connection for ever: what is written goes with a deadline. Setting one costs more than
+// writing a small answer, so the first bytes of a quick response have only the server's.
 const (
-	pieceSize  = 256 << 10
-	stallLimit = 10 * time.Second
+	pieceSize     = 256 << 10        // how much of a large body is written with one deadline
+	stallLimit    = 10 * time.Second // how long a client may take over a piece
+	smallWrite    = 64 << 10         // how many bytes go without a deadline of their own
+	quickResponse = 5 * time.Second  // and until when
 )
 
 // hit answers from a stored response: 304, the whole, or the ranges that were asked for. The budget of a plain hit is no allocation
@@ -96,11 +97,8 @@ func (x *exchange) one(value string) []string {
 
 // writeBody sends a body that lies in memory. A large one goes in pieces, each with a deadline of its own.
 func (x *exchange) writeBody(body []byte) {
-	if len(body) > pieceSize {
-		defer x.forgetStall()
-	}
 	for len(body) > pieceSize {
-		x.allowStall()
+		x.allowStall(pieceSize)
 		n, err := x.w.Write(body[:pieceSize])
 		x.report.Bytes += int64(n)
 		if err != nil {
@@ -108,6 +106,7 @@ func (x *exchange) writeBody(body []byte) {
 		}
 		body = body[pieceSize:]
 	}
+	x.allowStall(len(body))
 	n, err := x.w.Write(body)
 	x.report.Bytes += int64(n)
 	if err != nil {
@@ -115,14 +114,23 @@ func (x *exchange) writeBody(body []byte) {
 	}
 }
 
-// allowStall gives the client stallLimit for the next write. Where the connection has no deadlines, nothing is lost.
-func (x *exchange) allowStall() {
+// allowStall is called before n bytes are written, and gives the client stallLimit for them. The first bytes of a quick response go
+// without: they fit into the kernel's buffers, and the server's own write time-out bounds them. Where the connection has no
+// deadlines, nothing is lost. An answer that comes late is given a deadline even where n is 0: the server's has begun with the request.
+func (x *exchange) allowStall(n int) {
+	x.unbounded += n
+	if x.unbounded < smallWrite && time.Since(x.report.Start) < quickResponse {
+		return
+	}
+	x.unbounded, x.stall = 0, true
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stallLimit))
 }
 
-// forgetStall takes the deadline off again: it must not meet the next response on the connection.
+// forgetStall takes the deadline off again: it must not meet what the server still writes, or the next response on the connection.
 func (x *exchange) forgetStall() {
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+	if x.stall {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+	}
 }
 
 func (x *exchange) applyResponseRules(h http.Header) {

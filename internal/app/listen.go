@@ -28,6 +28,9 @@ func (a *App) listen(cfg *config.Config) (err error) {
 	return nil
 }
 
+// writeTimeout bounds an answer whose client reads nothing. The proxy puts it off for as long as the client takes something.
+const writeTimeout = time.Minute
+
 // startMain starts a server for each main listener. HTTP/2 without TLS is spoken with clients that begin with it.
 func (a *App) startMain(run *runner) {
 	limits := a.current.Load().cfg.Limits
@@ -38,6 +41,7 @@ func (a *App) startMain(run *runner) {
 		a.serve(run, "listener "+l.Addr().String(), a.gate.wrap(l), &http.Server{
 			Handler:           a.proxy,
 			ReadHeaderTimeout: limits.HeaderTimeout,
+			WriteTimeout:      writeTimeout,
 			IdleTimeout:       limits.IdleTimeout,
 			MaxHeaderBytes:    int(limits.HeaderBytes),
 			Protocols:         protocols,
