@@ -242,6 +242,7 @@ func TestFlags(t *testing.T) {
 		{"5.2.2.10", follow, 200, []string{"Cache-Control: s-maxage=1"}, MustRevalidate},
 		{"5.2.2.10, not where the rule gives the lifetime", ttl, 200, []string{"Cache-Control: s-maxage=1"}, 0},
 		{"5.2.2.10, not where the rule gives stale times", stale, 200, []string{"Cache-Control: s-maxage=1"}, 0},
+		{"5.2.2.10, where the rule gives a stale time of 0", &Policy{StaleWhileRevalidate: -1}, 200, []string{"Cache-Control: s-maxage=1"}, MustRevalidate},
 		{"5.2.2.2 wins over the rule's", stale, 200, []string{"Cache-Control: s-maxage=1, must-revalidate"}, MustRevalidate},
 		{"5.2.2.2 wins over the rule's", ttl, 200, []string{"Cache-Control: must-revalidate, no-cache"}, MustRevalidate | NoCache},
 		{"5.2.2.4", follow, 200, []string{"Cache-Control: no-cache"}, NoCache},

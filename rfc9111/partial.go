@@ -101,7 +101,7 @@ func ParseContentRange(value string) (first, last, complete int64, ok bool) {
 	unit, rest, _ := strings.Cut(trim(value), " ")
 	span, size, sized := strings.Cut(rest, "/")
 	from, to, dashed := strings.Cut(span, "-")
-	if !equalFold(unit, "bytes") || !sized || !dashed || from == "" || to == "" || size == "" {
+	if !equalFold(unit, "bytes") || !sized || !dashed {
 		return 0, 0, 0, false
 	}
 	first, okFirst := parseExact(from)

@@ -161,6 +161,9 @@ func TestResolve(t *testing.T) {
 			t.Errorf("Resolve(%q) = %q, want an error", ref, got)
 		}
 	}
+	if got, err := base.Resolve(":g"); err != nil || got.String() != "http://a/b/c/:g" { // net/url wants a scheme here
+		t.Errorf("Resolve(:g) = %q, %v", got, err)
+	}
 	star := Target{Scheme: "http", Host: "h", Path: "*"}
 	if got, err := star.Resolve("x"); err != nil || got.String() != "http://h/x" {
 		t.Errorf("Resolve from *: %q, %v", got, err)

@@ -26,6 +26,7 @@ func TestParseTargeted(t *testing.T) {
 		{"9213 2.1, true", "no-store=?1, public, must-understand, proxy-revalidate",
 			&responseDirectives{noStore: true, public: true, mustUnderstand: true, proxyRevalidate: true}},
 		{"9213 2.1, names", `no-cache="a, b", private=c`, &responseDirectives{noCacheFields: []string{"A", "B"}, privateFields: []string{"C"}}},
+		{"9213 2.1, no names forbid all", `no-cache="", private="a b"`, &responseDirectives{noCache: true, private: true}},
 		{"9213 2.1, unqualified", "no-cache", &responseDirectives{noCache: true}},
 		{"9213 2.1, unknown alone", "foo", &responseDirectives{}},
 		{"9213 2.1, an unknown inner list", "foo=(a b), max-age=1", &responseDirectives{maxAge: seconds(1)}},

@@ -100,7 +100,7 @@ func RangeApplies(req Fields, m *Meta) bool {
 		return stronglyEqual(value, m.Validators.ETag)
 	}
 	date, ok := parseDate(value, m.ResponseTime)
-	if !ok || lines > 1 || !strongLastModified(m) {
+	if !ok || !strongLastModified(m) {
 		return false
 	}
 	modified, _ := parseDate(m.Validators.LastModified, m.ResponseTime)

@@ -55,6 +55,8 @@ func TestPreconditions(t *testing.T) {
 	bare := meta(Validators{})
 	failed := meta(Validators{`"a"`, date(-time.Hour)})
 	failed.Status = 404
+	last2xx := meta(Validators{ETag: `"a"`})
+	last2xx.Status = 299
 	const inm, ims = "If-None-Match: ", "If-Modified-Since: "
 	tests := []struct {
 		section string
@@ -95,6 +97,7 @@ func TestPreconditions(t *testing.T) {
 		{"9110 13.1.3, two lines", dated, []string{ims + date(0), ims + date(0)}, 0},
 		{"4.3.2, Date instead", bare, []string{ims + date(0)}, 304},
 		{"4.3.2, Date instead", bare, []string{ims + date(-time.Second)}, 0},
+		{"9110 13.2.1, any success", last2xx, []string{inm + `"a"`}, 304},
 		{"9110 13.2.1, an error", failed, []string{inm + `"a"`}, 0},
 		{"9110 13.2.1, an error", failed, []string{ims + date(0)}, 0},
 		{"4.3.2, If-Match is for the origin", strong, []string{`If-Match: "b"`, "If-Unmodified-Since: " + date(-2*time.Hour)}, 0},
