@@ -133,7 +133,7 @@ func reloadOfImmutable(r *requestDirectives, m *Meta, d *Decision) bool {
 
 // staleAccepted reports whether the response is stale and max-stale accepts that: it then outweighs max-age (5.2.1.1).
 func staleAccepted(r *requestDirectives, m *Meta, d *Decision) bool {
-	return d.TTL <= 0 && r.maxStale.set && -d.TTL <= r.maxStale.value && m.Flags&MustRevalidate == 0
+	return d.TTL <= 0 && r.maxStale.set && -d.TTL <= r.maxStale.value && m.Flags&(MustRevalidate|WindowOnly) == 0
 }
 
 // decideStale decides on a stale response that neither the request nor no-cache keeps from use (4.2.4).
@@ -147,6 +147,8 @@ func decideStale(r *requestDirectives, m *Meta, d Decision, c Constraint) Decisi
 	case staleAccepted(r, m, &d):
 		d.Action, d.Reason = ServeStale, ReasonMaxStale
 		return d
+	case m.Flags&WindowOnly != 0:
+		d.Reason = ReasonMustRevalidate
 	default:
 		d.Reason = ReasonStale
 	}
@@ -173,8 +175,8 @@ const (
 
 // DecideOnError says whether m may be served though the origin failed: Action is Serve or ServeStale if so, Fetch if not.
 //
-// Where no response was obtained, any stale response may be served until Meta.Retain, unless must-revalidate, proxy-revalidate,
-// s-maxage or no-cache forbids it (4.2.4). Where the origin answered with an error, only stale-if-error permits it, of the response or
+// Where no response was obtained, any stale response may be served until Meta.Retain, unless must-revalidate, proxy-revalidate or
+// no-cache forbids it (4.2.4), or s-maxage does outside of the stale times. Where the origin answered with an error, only stale-if-error permits it, of the response or
 // of the request (RFC 5861, 4). A request with no-cache or no-store gets the error: its sender asked for the origin's word. One with
 // max-age or min-fresh does not: it merely prefers a younger response, and stale-if-error holds regardless of other freshness.
 func DecideOnError(req Fields, m *Meta, c Constraint, f Failure, now time.Time) Decision {
@@ -183,6 +185,7 @@ func DecideOnError(req Fields, m *Meta, c Constraint, f Failure, now time.Time) 
 	}
 	r := requestDirectivesOf(req)
 	d := Decision{Age: m.Age(now), TTL: m.TTL(now)}
+	inWindow := -d.TTL < max(m.StaleIfError, r.staleIfError.value)
 	switch {
 	case c.Validate:
 		d.Reason = ReasonUnsure
@@ -194,11 +197,11 @@ func DecideOnError(req Fields, m *Meta, c Constraint, f Failure, now time.Time) 
 		d.Reason = ReasonNoCache
 	case d.TTL > 0:
 		d.Action, d.Reason = Serve, errorReason(f)
-	case m.Flags&MustRevalidate != 0:
+	case m.Flags&MustRevalidate != 0, m.Flags&WindowOnly != 0 && !inWindow:
 		d.Reason = ReasonMustRevalidate
 	case !now.Before(m.Retain):
 		d.Reason = ReasonExpired
-	case -d.TTL < max(m.StaleIfError, r.staleIfError.value):
+	case inWindow:
 		d.Action, d.Reason = ServeStale, ReasonStaleIfError
 	case f == Disconnected:
 		d.Action, d.Reason = ServeStale, ReasonDisconnected

@@ -45,6 +45,8 @@ func TestDecide(t *testing.T) {
 		{"5.2.1.2, any", []string{"Cache-Control: max-age=60"}, 90 * time.Second, "max-stale", Constraint{}, "serve-stale max-stale"},
 		{"5.2.1.2, too stale", []string{"Cache-Control: max-age=60"}, 91 * time.Second, "max-stale=30", Constraint{}, "fetch stale stale"},
 		{"5.2.1.2, forbidden", []string{"Cache-Control: s-maxage=60", etag}, 61 * time.Second, "max-stale", Constraint{}, "validate stale must-revalidate"},
+		{"5.2.2.10, within the window", []string{"Cache-Control: s-maxage=60, stale-while-revalidate=10", etag}, 65 * time.Second, "", Constraint{}, "serve-stale refresh stale-while-revalidate"},
+		{"5.2.2.10, after the window", []string{"Cache-Control: s-maxage=60, stale-while-revalidate=10", etag}, 71 * time.Second, "", Constraint{}, "validate stale must-revalidate"},
 		{"5.2.1.2 with 5.2.1.1", []string{"Cache-Control: max-age=60"}, 90 * time.Second, "max-stale=60, max-age=70", Constraint{}, "serve-stale max-stale"},
 		{"5.2.1.7", nil, 0, "only-if-cached", Constraint{}, "unsatisfiable only-if-cached"},
 		{"5.2.1.7, fresh", []string{"Cache-Control: max-age=60"}, 0, "only-if-cached", Constraint{}, "serve none"},
@@ -187,7 +189,7 @@ func FuzzDecide(f *testing.F) {
 					t.Errorf("%s: served as fresh with ttl %v", by, m.TTL(later))
 				}
 			case ServeStale:
-				if fresh || m.Flags&MustRevalidate != 0 || !later.Before(m.Retain) {
+				if fresh || m.Flags&MustRevalidate != 0 || m.Flags&WindowOnly != 0 && -m.TTL(later) >= max(m.StaleWhileRevalidate, m.StaleIfError, requestDirectivesOf(req).staleIfError.value) || !later.Before(m.Retain) {
 					t.Errorf("%s: served stale, flags %b, ttl %v, kept until %v", by, m.Flags, m.TTL(later), m.Retain)
 				}
 			case Fetch, Validate:

@@ -32,8 +32,11 @@ type VaryField struct {
 type Flags uint16
 
 const (
-	// MustRevalidate: never used stale (4.2.4), for the sake of must-revalidate, proxy-revalidate or s-maxage.
+	// MustRevalidate: never used stale (4.2.4), for the sake of must-revalidate or proxy-revalidate.
 	MustRevalidate Flags = 1 << iota
+	// WindowOnly: used stale only within stale-while-revalidate and stale-if-error, for the sake of s-maxage (5.2.2.10). A response
+	// that names both says itself what its s-maxage is not to forbid.
+	WindowOnly
 	// NoCache: never used without validation (5.2.2.4).
 	NoCache
 	// Immutable: does not change while it is fresh (RFC 8246).
@@ -112,7 +115,7 @@ func staleUse(m *Meta) time.Duration {
 		return 0
 	}
 	use := max(m.StaleWhileRevalidate, m.StaleIfError)
-	if m.Lifetime > 0 {
+	if m.Lifetime > 0 && m.Flags&WindowOnly == 0 {
 		use = max(use, Keep)
 	}
 	return use

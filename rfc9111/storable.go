@@ -165,13 +165,14 @@ func refuseUseless(j *judgement) Reason {
 	}
 }
 
-// flags computes Meta.Flags. s-maxage forbids stale use (5.2.2.10) only where it applies: not where the rule gives the lifetime, nor
-// where it gives stale times, which is configuration that knows the origin (4.2.4).
+// flags computes Meta.Flags. s-maxage limits stale use (5.2.2.10) only where it gives the lifetime, not where the rule does.
 func (j *judgement) flags(l *lifetime) Flags {
 	var f Flags
-	ruledStale := j.policy.StaleWhileRevalidate > 0 || j.policy.StaleIfError > 0
-	if j.mustRevalidate || j.proxyRevalidate || l.source == fromSMaxAge && !ruledStale {
+	if j.mustRevalidate || j.proxyRevalidate {
 		f |= MustRevalidate
+	}
+	if l.source == fromSMaxAge {
+		f |= WindowOnly
 	}
 	if j.noCache {
 		f |= NoCache
