@@ -141,13 +141,11 @@ func (f *fill) append(p []byte) error {
 		f.outgrow()
 	}
 	f.mu.Lock()
-	f.stream.grow(p)
-	f.mu.Unlock()
-	if f.stream.size == f.final.length {
-		f.commit()
-	}
-	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.stream.grow(p)
+	if f.stream.size == f.final.length {
+		f.commit() // under mu: a reader on its way must not see the end before
+	}
 	f.broadcast()
 	if !f.stream.windowed {
 		return nil
