@@ -136,7 +136,7 @@ func printHealth(w io.Writer, h *admin.Health, asJSON bool) error {
 	return err
 }
 
-// ask is the part of a verb that asks a running instance.
+// explain asks the running instance.
 func (r *remote) explain(ctx context.Context, q admin.Question) (*admin.Explanation, error) {
 	e, err := r.client(patience).Explain(ctx, q)
 	if err != nil {

@@ -295,6 +295,8 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 		io.WriteString(w, "second")
 	}))
 	defer slow.Close()
+	release := sync.OnceFunc(func() { close(finish) })
+	defer release() // where the test fails before
 	i := start(t, "", func(a *app.Options) { a.Config.Flags.Upstream = slow.URL })
 	answer := make(chan string, 1)
 	go func() {
@@ -320,7 +322,7 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 		}
 		return err != nil
 	})
-	close(finish)
+	release()
 	if got := <-answer; got != "first second<nil>" {
 		t.Errorf("the request under way got %q", got)
 	}

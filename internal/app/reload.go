@@ -130,13 +130,13 @@ func (a *App) health() admin.Health {
 func (a *App) reloadCall(context.Context) (admin.Reloaded, error) {
 	warnings, err := a.Reload("administration API")
 	if err != nil {
-		return admin.Reloaded{}, refusal422(err)
+		return admin.Reloaded{}, refusedReload(err)
 	}
 	return admin.Reloaded{Warnings: mistakes(warnings)}, nil
 }
 
-// refusal422 is the answer to a reload that was refused.
-func refusal422(err error) *admin.Problem {
+// refusedReload is the answer to a reload that was refused.
+func refusedReload(err error) *admin.Problem {
 	p := &admin.Problem{
 		Type: "about:blank", Status: http.StatusUnprocessableEntity,
 		Title: "configuration refused", Detail: "the configuration before it stays in force",

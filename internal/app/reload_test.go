@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/app"
@@ -233,5 +234,26 @@ func TestSecretFileIsReloaded(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("two\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	i.eventually("the second", i.isNamed("two"))
+}
+
+// TestFileBehindALinkIsReloaded: what is written in place, in another directory than the one that is named.
+func TestFileBehindALinkIsReloaded(t *testing.T) {
+	o := newOrigin(t, "hello")
+	target, link := filepath.Join(t.TempDir(), "real.yaml"), filepath.Join(t.TempDir(), "c.yaml")
+	write := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(target, []byte(upstreams(o, "cache: { name: "+name+" }")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("one")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, "", withFile(link))
+	i.eventually("the first", i.isNamed("one"))
+	time.Sleep(300 * time.Millisecond) // past the first look, which needs no event
+	write("two")
 	i.eventually("the second", i.isNamed("two"))
 }
