@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/app"
@@ -252,8 +251,8 @@ func TestFileBehindALinkIsReloaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := start(t, "", withFile(link))
-	i.eventually("the first", i.isNamed("one"))
-	time.Sleep(300 * time.Millisecond) // past the first look, which needs no event
 	write("two")
-	i.eventually("the second", i.isNamed("two"))
+	i.eventually("the second, which the first look may find", i.isNamed("two"))
+	write("three")
+	i.eventually("the third, which needs an event", i.isNamed("three"))
 }
