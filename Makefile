@@ -12,7 +12,7 @@ BENCH     ?= .
 UPSTREAM  ?=
 ARGS      ?=
 
-.PHONY: help run build test lint generate conformance bench fuzz cover clean image
+.PHONY: help run build test lint generate conformance bench coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,6 +54,9 @@ generate: ## write anew what is generated from the code
 
 bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+
+coldkey: ## put 500 clients on one cold key of a slow origin; p99 must be within 320 ms on an idle machine
+	COLDKEY_GOAL=320ms go test -count=1 -v -run ColdKey ./test/bench
 
 fuzz: ## run every fuzz target for FUZZTIME=10s
 	test/fuzz.sh $(FUZZTIME)
