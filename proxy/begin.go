@@ -137,7 +137,6 @@ func (x *exchange) match() bool {
 		x.refuse(http.StatusNotFound, rfc9111.ReasonNoRoute)
 		return false
 	}
-	x.report.Upstream = x.route.Upstream
 	return true
 }
 

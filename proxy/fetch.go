@@ -43,7 +43,7 @@ const fetchLimit = 5
 // fetch answers from the origin, together with whoever asks for the same.
 func (x *exchange) fetch() {
 	d := x.outcome.Decision
-	x.report.Reason = d.Reason
+	x.report.Reason, x.report.Upstream = d.Reason, x.route.Upstream
 	x.status.Forward = d.Forward
 	if d.Reason == rfc9111.ReasonRequestNoStore {
 		x.pass(d.Reason)

@@ -68,6 +68,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		return nil
 	}
 	x.p.fetches.Add(1)
+	x.report.Upstream = x.route.Upstream
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()
 	v := x.view
