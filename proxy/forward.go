@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -54,6 +55,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	if len(proto) > 0 {
 		pr.Out.Header["X-Forwarded-Proto"] = proto
 	}
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // httputil.ReverseProxy takes out what has a semicolon, which is part of our key
 	pr.Out.Header.Add("Via", via)
 	if set, ok := pr.In.Context().Value(routeRules{}).(*view); ok {
 		applyRequestRules(pr.Out.Header, set)
@@ -94,7 +96,11 @@ func (x *exchange) outgoing(ctx context.Context, v *view) *http.Request {
 	path, query := x.route.ForwardURI(&x.target)
 	out.URL = forwardURL(&x.target, path, query)
 	out.RequestURI = ""
+	out.Host = x.target.Host // what was matched and keyed, and no other spelling of it
 	out.Header = x.passable()
+	if n, err := strconv.Atoi(out.Header.Get("Max-Forwards")); err == nil && n > 0 && (x.method == http.MethodOptions || x.method == http.MethodTrace) {
+		out.Header["Max-Forwards"] = []string{strconv.Itoa(n - 1)} // RFC 9110, 7.6.2
+	}
 	return out
 }
 
@@ -109,9 +115,12 @@ func forwardURL(t *rfc9111.Target, path, query string) *url.URL {
 // passable copies the client's fields that may reach an origin: those by which clients could pass for somebody else, or for
 // another request than the one that was matched and keyed, only where a trusted proxy sent them.
 func (x *exchange) passable() http.Header {
-	trusted := x.fromTrusted()
+	trusted, upgrade := x.fromTrusted(), isUpgrade(x.r)
 	h := make(http.Header, len(x.r.Header)+4)
 	for name, values := range x.r.Header {
+		if name == "Http2-Settings" || name == "Upgrade" && !upgrade {
+			continue
+		}
 		if trusted || !spoofable(name) {
 			h[name] = values[:len(values):len(values)]
 		}
