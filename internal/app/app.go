@@ -179,6 +179,7 @@ func (a *App) Run(ctx context.Context) error {
 	run.start("access log", a.access.Run, nil)
 	run.start("cache", a.cache.Run, nil)
 	run.start("collector tuning", tune.run, nil)
+	run.start("purge records", a.prune, nil)
 	if a.shop != nil {
 		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
 	}
@@ -199,6 +200,25 @@ func (a *App) Run(ctx context.Context) error {
 	a.current.Load().close(nil)
 	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
+}
+
+// pruneEvery is how often purges are forgotten that are older than anything stored.
+const pruneEvery = time.Minute
+
+// prune forgets, until ctx ends, the purges that no stored response can be older than.
+func (a *App) prune(ctx context.Context) error {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if lifetime := a.current.Load().cfg.Cache.MaxLifetime; lifetime > 0 {
+				a.cache.State().Prune(now.Add(-lifetime))
+			}
+		}
+	}
 }
 
 func untilDone(ctx context.Context) error {
