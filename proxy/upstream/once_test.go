@@ -233,13 +233,13 @@ func TestMayRepeat(t *testing.T) {
 		if tt.lost != nil {
 			c.lost.Store(tt.lost)
 		}
-		a := &attempt{}
+		a := &trip{}
 		a.leg.Store(&leg{conn: c, read: tt.at.read, begun: tt.at.begun, written: tt.at.written})
 		if got := a.mayRepeat(); got != tt.want {
 			t.Errorf("%s: mayRepeat is %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	if !new(attempt).mayRepeat() {
+	if !new(trip).mayRepeat() {
 		t.Error("a request that never got a connection may be sent again")
 	}
 }
