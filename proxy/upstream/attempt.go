@@ -16,6 +16,7 @@ type attempt struct {
 	trip
 	u     *Upstream
 	visit *visit
+	pool  *pool
 	req   *http.Request // the caller's
 	body  *upload
 	ctx   context.Context // of the request as it is sent
@@ -27,7 +28,8 @@ type attempt struct {
 
 // attempt sends the request to a target and waits for the head of the response.
 func (u *Upstream) attempt(req *http.Request, v *visit, body *upload) *attempt {
-	a := &attempt{u: u, visit: v, req: req, body: body}
+	a := &attempt{u: u, visit: v, pool: v.pool.Load(), req: req, body: body}
+	a.pool.enter()
 	a.response, a.err = a.roundTrip()
 	if a.err != nil {
 		a.err = a.classify(a.err)
@@ -41,9 +43,8 @@ func (u *Upstream) attempt(req *http.Request, v *visit, body *upload) *attempt {
 // roundTrip sends the request by HTTP/2 where the target speaks it. Where it does
 // not, nothing was sent, and HTTP/1.1 it is.
 func (a *attempt) roundTrip() (*http.Response, error) {
-	p := a.visit.pool.Load()
 	for {
-		transport, multiplexed := p.choose(a.req.Header["Upgrade"] != nil)
+		transport, multiplexed := a.pool.choose(a.req.Header["Upgrade"] != nil)
 		out := a.outgoing(multiplexed)
 		if multiplexed {
 			a.shared = true
@@ -61,7 +62,7 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 		if !multiplexed || !isPlain(err) {
 			return nil, err
 		}
-		p.onlyPlain.Store(true)
+		a.pool.onlyPlain.Store(true)
 		a.cancel(nil)
 		a.shared = false
 	}
@@ -116,10 +117,16 @@ func (a *attempt) mayMeetAnother() bool {
 	return (a.settled == failed || a.settled == deaf) && a.req.Context().Err() == nil
 }
 
+// unsent reports whether no connection came about.
+func (a *attempt) unsent() bool {
+	var e *Error
+	return errors.As(a.err, &e) && e.Kind == Connect
+}
+
 // deliver returns the attempt's response, or its error, as that of the request.
 func (a *attempt) deliver() (*http.Response, error) {
 	if a.err != nil {
-		a.u.roster.leave(a.visit)
+		a.depart()
 		return nil, a.err
 	}
 	a.response.Request = a.req
@@ -133,12 +140,18 @@ func (a *attempt) discard() {
 		a.response.Body.Close() // and the connection, where the body has not come yet: it may be long
 		a.cancel(nil)
 	}
-	a.u.roster.leave(a.visit)
+	a.depart()
 }
 
-// leave ends the request: its place is free.
-func (a *attempt) leave() {
+// depart ends the attempt.
+func (a *attempt) depart() {
 	a.u.roster.leave(a.visit)
+	a.pool.leave()
+}
+
+// leave ends the attempt and with it the request: its place is free.
+func (a *attempt) leave() {
+	a.depart()
 	a.u.release()
 }
 

@@ -102,19 +102,19 @@ func (e *dialError) Unwrap() error { return e.error }
 // errPlain says that the target does not speak HTTP/2 over TLS.
 var errPlain = errors.New("the target did not choose HTTP/2")
 
-// plain and multiplexed are for http.Transport, with and without TLS. The whole
-// of it, looking up the name and the TLS handshake included, may take the connect
-// time-out. plain offers a TLS target HTTP/1.1 only; multiplexed offers HTTP/2
-// too, and fails with errPlain where that is not chosen.
+// plain is for an http.Transport of HTTP/1.1, with and without TLS.
 func (d *dialer) plain(ctx context.Context, _, _ string) (net.Conn, error) {
-	return d.dial(ctx, "http/1.1")
+	c, err := d.dial(ctx, "http/1.1")
+	if err != nil {
+		return nil, err // not c: it would be an interface that holds nil
+	}
+	return c, nil
 }
 
-func (d *dialer) multiplexed(ctx context.Context, _, _ string) (net.Conn, error) {
-	return d.dial(ctx, "h2", "http/1.1")
-}
-
-func (d *dialer) dial(ctx context.Context, protocols ...string) (net.Conn, error) {
+// dial opens a connection. The whole of it, looking up the name and the TLS
+// handshake included, may take the connect time-out. Over TLS the protocols are
+// offered; where the first is h2, another that is chosen is an error, errPlain.
+func (d *dialer) dial(ctx context.Context, protocols ...string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout.Connect)
 	defer cancel()
 	socket, err := d.connect(ctx)

@@ -1,7 +1,10 @@
 package upstream
 
 import (
+	"context"
+	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,6 +29,12 @@ type pool struct {
 
 	// onlyPlain is set when a TLS target was offered HTTP/2 and did not choose it.
 	onlyPlain atomic.Bool
+
+	users  atomic.Int64 // requests under way
+	closed atomic.Bool
+
+	mu     sync.Mutex     // guards shared
+	shared map[*conn]bool // the open connections of multi
 }
 
 func newPool(d *dialer, o *Options) *pool {
@@ -47,7 +56,7 @@ func newPool(d *dialer, o *Options) *pool {
 			Protocols:              new(http.Protocols),
 		}
 	}
-	p := &pool{plain: transport()}
+	p := &pool{plain: transport(), shared: map[*conn]bool{}}
 	p.plain.DialContext, p.plain.DialTLSContext = d.plain, d.plain
 	p.plain.MaxConnsPerHost = limit
 	p.plain.Protocols.SetHTTP1(true)
@@ -55,7 +64,8 @@ func newPool(d *dialer, o *Options) *pool {
 		// A transport for HTTP/2 with prior knowledge, also where TLS is below: the
 		// dialer has made sure of the protocol, and so its connections can count.
 		p.multi = transport()
-		p.multi.DialContext, p.multi.DialTLSContext = d.multiplexed, d.multiplexed
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dialShared(ctx, d) }
+		p.multi.DialContext, p.multi.DialTLSContext = dial, dial
 		p.multi.Protocols.SetUnencryptedHTTP2(true)
 		p.multi.HTTP2 = &http.HTTP2Config{
 			MaxReceiveBufferPerStream: streamBuffer,
@@ -75,13 +85,52 @@ func (p *pool) choose(upgrade bool) (t *http.Transport, multiplexed bool) {
 	return p.multi, true
 }
 
-// close closes the connections that no request uses, and the others when their
-// requests end.
-func (p *pool) close() {
-	p.plain.CloseIdleConnections()
-	if p.multi != nil {
-		p.multi.CloseIdleConnections()
+// enter and leave count a request that uses the pool.
+func (p *pool) enter() { p.users.Add(1) }
+
+func (p *pool) leave() {
+	if p.users.Add(-1) == 0 && p.closed.Load() {
+		p.close()
 	}
+}
+
+// close closes the connections that no request uses now, and when the last
+// request has ended the others.
+func (p *pool) close() {
+	p.closed.Store(true)
+	p.plain.CloseIdleConnections()
+	if p.multi == nil {
+		return
+	}
+	p.multi.CloseIdleConnections()
+	if p.users.Load() > 0 {
+		return
+	}
+	// A stream of HTTP/2 ends a little after its response has been read. Until then
+	// its connection does not count as idle, and would be kept for nobody.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.shared {
+		c.Close() // it is of no use whatever the error
+	}
+	clear(p.shared)
+}
+
+// dialShared opens a connection for HTTP/2.
+func (p *pool) dialShared(ctx context.Context, d *dialer) (net.Conn, error) {
+	c, err := d.dial(ctx, "h2", "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for old := range p.shared {
+		if old.closed.Load() {
+			delete(p.shared, old)
+		}
+	}
+	p.shared[c] = true
+	return c, nil
 }
 
 // single makes every connection serve one request.

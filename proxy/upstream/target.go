@@ -67,8 +67,9 @@ func (u *Upstream) newDialer(t *target) (*dialer, error) {
 // renew leaves the target's connections to the requests that use them: others get
 // new ones.
 func (u *Upstream) renew(t *target) {
-	old := t.pool.Swap(newPool(t.dialer, &u.options))
-	old.close()
+	next := newPool(t.dialer, &u.options)
+	next.closed.Store(u.closed.Load())
+	t.pool.Swap(next).close()
 }
 
 // closeCircuit gives the target a breaker that has not seen any failure.

@@ -74,10 +74,6 @@ func (u *Upstream) Name() string { return u.name }
 // the last request has ended. It ends no request.
 func (u *Upstream) Close() {
 	u.closed.Store(true)
-	u.closePools()
-}
-
-func (u *Upstream) closePools() {
 	for _, t := range u.targets {
 		t.pool.Load().close()
 	}
@@ -136,10 +132,11 @@ func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Resp
 			return s.deliver()
 		}
 		tried = append(tried, v.target)
-		if !v.trial {
+		known := !u.roster.well(v.target)
+		if !known && !s.unsent() {
 			retries++
 		}
-		next := u.another(key, v.target, tried, retries)
+		next := u.another(key, tried, retries, known)
 		if next == nil {
 			return s.deliver()
 		}
@@ -149,16 +146,17 @@ func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Resp
 	}
 }
 
-// another returns the target that a request goes to which the last of tried has
-// failed, or nil where it has failed for good. Where that target is known to fail
-// the request takes nothing that others could need: it does what it would have
-// done, had it come a little later.
-func (u *Upstream) another(key uint64, last *target, tried []*target, retries int) *visit {
-	if retries > u.options.Retries {
+// another returns the target that a request goes to which those of tried have
+// failed, or nil where it has failed for good. Where the last of them is known to
+// fail, by now, the request neither uses up its retries nor takes from the budget:
+// it goes where it would have gone, had it come a little later. So it is when it
+// was never sent, as far as its retries go.
+func (u *Upstream) another(key uint64, tried []*target, retries int, known bool) *visit {
+	if retries > u.options.Retries || u.options.RetryBudget == 0 {
 		return nil
 	}
 	v := u.visit(key, true, tried)
-	if v == nil || u.options.RetryBudget > 0 && !u.roster.well(last) || u.budget.withdraw(time.Now()) {
+	if v == nil || known || u.budget.withdraw(time.Now()) {
 		return v
 	}
 	if v.done != nil {
@@ -187,12 +185,7 @@ func (u *Upstream) acquire(ctx context.Context) error {
 	}
 }
 
-func (u *Upstream) release() {
-	<-u.places
-	if u.closed.Load() && len(u.places) == 0 {
-		u.closePools() // a request that began before Close may have opened a connection after it
-	}
-}
+func (u *Upstream) release() { <-u.places }
 
 // failure counts and returns an error; t is nil where no target was asked.
 func (u *Upstream) failure(t *target, k Kind, err error) error {
