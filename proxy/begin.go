@@ -200,7 +200,7 @@ func (x *exchange) refuse(status int, why rfc9111.Reason) {
 	h["Cache-Control"] = []string{"no-store"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	switch status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusBadGateway: // with 502 too: the target that failed may be another's next time
 		h["Retry-After"] = []string{"1"}
 	case http.StatusMethodNotAllowed:
 		h["Allow"] = []string{allowed}

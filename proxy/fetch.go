@@ -9,6 +9,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -365,7 +366,10 @@ func failure(err error) (int, rfc9111.Reason) {
 	}
 	var known interface{ Status() int }
 	var timeout interface{ Timeout() bool }
+	var up *upstream.Error
 	switch {
+	case errors.As(err, &up) && up.Kind == upstream.Down:
+		return http.StatusServiceUnavailable, rfc9111.ReasonUpstreamError
 	case errors.As(err, &known) && known.Status() == http.StatusServiceUnavailable:
 		return http.StatusServiceUnavailable, rfc9111.ReasonConcurrency
 	case errors.As(err, &known) && known.Status() == http.StatusGatewayTimeout, errors.As(err, &timeout) && timeout.Timeout():

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -92,6 +94,9 @@ func (x *exchange) outgoing(ctx context.Context, v *view) *http.Request {
 		ctx = context.WithValue(ctx, http.ServerContextKey, new(http.Server))
 	}
 	ctx = context.WithValue(ctx, routeRules{}, v)
+	if x.query.Key.Text != nil { // the other requests go by their URL
+		ctx = upstream.WithKey(ctx, binary.LittleEndian.Uint64(x.query.Key.Hash[:]))
+	}
 	out := x.r.WithContext(ctx)
 	path, query := x.route.ForwardURI(&x.target)
 	out.URL = forwardURL(&x.target, path, query)

@@ -24,6 +24,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/metrics"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
 
@@ -49,6 +50,7 @@ type App struct {
 	access  *metrics.AccessLog
 	admin   *admin.Handler
 	gate    *gate
+	keeper  keeper
 
 	started  *config.Config // what was in force at the start
 	current  atomic.Pointer[generation]
@@ -137,6 +139,7 @@ func (a *App) build(cfg *config.Config) error {
 		Applied:     state.Applied,
 		Connections: a.gate.stats,
 		AccessLost:  a.access.Lost,
+		Upstreams:   a.upstreamStats,
 	})
 	if err != nil {
 		return err
@@ -150,6 +153,15 @@ func (a *App) build(cfg *config.Config) error {
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
+}
+
+// upstreamStats returns how the upstreams in use fare, by their names.
+func (a *App) upstreamStats() map[string]upstream.Stats {
+	stats := map[string]upstream.Stats{}
+	for name, o := range a.current.Load().origins {
+		stats[name] = o.upstream.Stats()
+	}
+	return stats
 }
 
 // Addr returns the address of the first main listener, and AdminAddr that of the administration listener.
@@ -184,6 +196,7 @@ func (a *App) Run(ctx context.Context) error {
 		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
 	}
 	a.startAdmin(run)
+	run.start("upstreams", a.keeper.run, nil)
 	run.start("proxy", untilDone, a.proxy.Shutdown)
 	a.startMain(run)
 	run.start("file watch", a.watch, nil)
