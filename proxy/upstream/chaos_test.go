@@ -197,6 +197,10 @@ func TestChaos(t *testing.T) {
 			if s.InFlight != 0 {
 				t.Errorf("%d requests are under way", s.InFlight)
 			}
+			u.Close()
+			for i := range u.targets {
+				await(t, "no connection is left", func() bool { return u.Stats().Targets[i].Connections == 0 })
+			}
 		})
 	}
 }
