@@ -127,8 +127,10 @@ func TestFailuresOfHTTP2(t *testing.T) {
 	} {
 		t.Run(tt.method+tt.path, func(t *testing.T) {
 			u := reach(t, url, func(o *Options) {
-				o.Timeout.Idle = 200 * time.Millisecond
-				o.Timeout.ResponseHeader = 200 * time.Millisecond
+				if tt.kind != Broken {
+					o.Timeout.Idle = 200 * time.Millisecond
+					o.Timeout.ResponseHeader = 200 * time.Millisecond
+				}
 			})
 			var body io.Reader
 			if tt.method == "POST" {
