@@ -120,7 +120,10 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 // send asks one target after another, until one answers or there is no reason
 // to ask a further one. again says that the request may be sent more than once.
 func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Response, error) {
-	key := keyOf(req)
+	key := uint64(0)
+	if u.options.Balance == Hash {
+		key = keyOf(req)
+	}
 	v := u.visit(key, again, nil)
 	if v == nil {
 		return nil, u.failure(nil, Down, errDown)
