@@ -123,6 +123,12 @@ func (a *attempt) unsent() bool {
 	return errors.As(a.err, &e) && e.Kind == Connect
 }
 
+// brokenOff reports whether the connection was lost before a response's head came.
+func (a *attempt) brokenOff() bool {
+	var e *Error
+	return errors.As(a.err, &e) && e.Kind == Broken
+}
+
 // deliver returns the attempt's response, or its error, as that of the request.
 func (a *attempt) deliver() (*http.Response, error) {
 	if a.err != nil {
