@@ -34,6 +34,11 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head) {
 		return
 	}
 	x.copyStream(f, r, skip, length)
+	if status == h.status && length < 0 {
+		for name, values := range f.trailer {
+			out[name] = values
+		}
+	}
 }
 
 // streamRange resolves a single range against the announced length. Several ranges need the whole first: the field is ignored.
@@ -56,7 +61,7 @@ func (x *exchange) streamRange(h *head) (status int, skip, length int64) {
 // copyStream writes the body as it comes: from offset skip, and length bytes of it, or all where length is below 0. What has been
 // written is flushed whenever the origin lets us wait.
 func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
-	flush := func() { _ = http.NewResponseController(x.w).Flush() } // a writer that cannot flush sends at the end
+	flush := func() { _ = x.flush() } // a client that is gone is noticed at the next piece
 	for length != 0 {
 		piece, err := f.next(x.r.Context(), r, flush)
 		if errors.Is(err, io.EOF) {
@@ -74,10 +79,7 @@ func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
 		if length > 0 {
 			length -= int64(len(piece))
 		}
-		x.allowStall(len(piece))
-		n, err := x.w.Write(piece)
-		x.report.Bytes += int64(n)
-		if err != nil {
+		if _, err := x.send(piece); err != nil {
 			x.abort(rfc9111.ReasonClientGone)
 		}
 	}

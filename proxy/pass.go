@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		x.refuse(http.StatusServiceUnavailable, rfc9111.ReasonConcurrency)
 		return nil
 	}
+	x.pauseStall()
 	x.p.fetches.Add(1)
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()
@@ -75,9 +77,15 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	defer cancel()
 	out := x.outgoing(ctx, &v)
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w)}
+		out.Trailer = x.announce(out)
+		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w), in: x.r, trailer: out.Trailer}
 	}
+	defer w.release()
 	x.site.Origin.ServeHTTP(w, out)
+	for _, name := range x.route.Response.Remove {
+		delete(x.w.Header(), name) // an announced trailer
+		delete(x.w.Header(), http.TrailerPrefix+name)
+	}
 	return w
 }
 
@@ -87,8 +95,9 @@ type passage struct {
 	onHead      func(p *passage, status int, h http.Header)
 	requestTime time.Time
 	interims    int
-	keep        *kept // a copy of the response, until it is stored; nil where it may not be
-	counted     bool  // it is not among the fetches under way any more
+	keep        *kept  // a copy of the response, until it is stored; nil where it may not be
+	counted     bool   // it is not among the fetches under way any more
+	unhijack    func() // where the connection was taken over
 }
 
 // fetched takes the request off the fetches under way, once.
@@ -110,12 +119,35 @@ func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(p.x.w).Hijack()
 	if err == nil {
 		x := p.x
+		p.untilClosing(c)
 		x.wrote, x.report.Status, x.status.FwdStatus = true, http.StatusSwitchingProtocols, http.StatusSwitchingProtocols
 		x.w.Header()["Cache-Status"] = []string{x.plan.cacheStatus(&x.status)}
 		p.fetched()
 	}
 	return c, rw, err
 }
+
+// untilClosing lets Shutdown wait for a connection that was taken over, and close it when its time is up: the server does not know
+// it any more.
+func (p *passage) untilClosing(c net.Conn) {
+	proxy := p.x.p
+	proxy.work.Add(1)
+	stop := context.AfterFunc(proxy.closing, func() { c.Close() }) // whoever reads from it notices
+	p.unhijack = func() {
+		stop()
+		proxy.work.Done()
+	}
+}
+
+// release ends what Hijack began.
+func (p *passage) release() {
+	if p.unhijack != nil {
+		p.unhijack()
+	}
+}
+
+// FlushError implements what http.ResponseController asks for.
+func (p *passage) FlushError() error { return p.x.flush() }
 
 // WriteHeader implements http.ResponseWriter.
 func (p *passage) WriteHeader(status int) {
@@ -125,7 +157,9 @@ func (p *passage) WriteHeader(status int) {
 			panic(http.ErrAbortHandler)
 		}
 		if x.r.ProtoAtLeast(1, 1) { // a client of HTTP/1.0 does not know them (RFC 9110, 15.2)
+			x.allowStall(0)
 			x.w.WriteHeader(status)
+			x.pauseStall()
 		}
 		return
 	}
@@ -137,6 +171,9 @@ func (p *passage) WriteHeader(status int) {
 		p.onHead(p, status, x.w.Header())
 	}
 	x.applyResponseRules(x.w.Header())
+	for name := range x.route.Response.Set { // the server looks at the map again for trailers, when this exchange is gone
+		x.w.Header()[name] = slices.Clone(x.w.Header()[name])
+	}
 	x.allowStall(0)
 	x.writeHeader(status)
 }
@@ -150,10 +187,7 @@ func (p *passage) Write(b []byte) (int, error) {
 		p.keep.store(p.x.p.cache)
 		p.keep = nil
 	}
-	p.x.allowStall(len(b))
-	n, err := p.x.w.Write(b)
-	p.x.report.Bytes += int64(n)
-	return n, err
+	return p.x.send(b)
 }
 
 // Fail implements failer.
@@ -166,18 +200,24 @@ func (p *passage) Fail(err error) {
 }
 
 // patientBody gives a client that sends a body stallLimit for each piece of it, and no more: one that sends a byte an hour must not
-// hold a connection to the origin.
+// hold a connection to the origin. At the end it takes the trailers over.
 type patientBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	in      *http.Request // of the client
+	trailer http.Header   // of the request to the origin; nil: none is sent
 }
 
-// Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then.
+// Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then. It is taken off after each
+// piece where it would break a body that nobody waits for, because the origin is slow.
 func (b *patientBody) Read(p []byte) (int, error) {
 	_ = b.control.SetReadDeadline(time.Now().Add(stallLimit)) // a connection without deadlines has none to set
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err != nil || b.in.ProtoMajor >= 2 {
 		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	if err == io.EOF && b.trailer != nil {
+		takeTrailers(b.trailer, b.in.Trailer)
 	}
 	return n, err
 }
