@@ -156,8 +156,17 @@ func (a *App) build(cfg *config.Config) error {
 	return nil
 }
 
-// Addr returns the address of the first main listener, and AdminAddr that of the administration listener.
+// Addr returns the address of the first main listener.
 func (a *App) Addr() net.Addr { return a.main[0].tcp.Addr() }
+
+// Addrs returns the addresses of all main listeners, in the order of the configuration.
+func (a *App) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(a.main))
+	for i, l := range a.main {
+		addrs[i] = l.tcp.Addr()
+	}
+	return addrs
+}
 
 // AdminAddr returns the address of the administration listener.
 func (a *App) AdminAddr() net.Addr { return a.side.Addr() }
@@ -218,8 +227,8 @@ func untilDone(ctx context.Context) error {
 // announce says where the instance can be reached.
 func (a *App) announce() {
 	addresses := make([]string, len(a.main))
-	for i, l := range a.main {
-		addresses[i] = l.tcp.Addr().String()
+	for i, addr := range a.Addrs() {
+		addresses[i] = addr.String()
 	}
 	a.log.Info("serving", "version", a.o.Version, "addresses", addresses, "admin", a.side.Addr().String(), "connections", a.gate.limit.Load())
 	if a.shop == nil {

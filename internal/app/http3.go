@@ -57,7 +57,7 @@ type usageKey struct{}
 func (a *App) newHTTP3(l *listener, limits *config.Limits) (*http3Server, error) {
 	h := &http3Server{gate: a.gate, idle: limits.IdleTimeout, served: make(chan struct{}), conns: map[*quic.Conn]*usage{}}
 	h.server = &http3.Server{
-		Handler:        h.counted(a.proxy),
+		Handler:        h.counted(announceHTTP3(a.proxy, l.udp.LocalAddr())),
 		MaxHeaderBytes: int(limits.HeaderBytes),
 		ConnContext:    h.track,
 		Logger:         slog.New(warnings{a.log.Handler()}),
