@@ -34,8 +34,9 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head) {
 		return
 	}
 	x.copyStream(f, r, skip, length)
-	if status == h.status && length < 0 {
-		for name, values := range f.trailer {
+	if trailer := f.trailers(); len(trailer) > 0 && status == h.status && length < 0 {
+		_ = x.flush() // or net/http would find the length of a short body and not send it in chunks, which trailers need
+		for name, values := range trailer {
 			out[name] = values
 		}
 	}

@@ -156,7 +156,7 @@ func (p *passage) WriteHeader(status int) {
 		if p.interims++; p.interims > interimLimit {
 			panic(http.ErrAbortHandler)
 		}
-		if x.r.ProtoAtLeast(1, 1) { // a client of HTTP/1.0 does not know them (RFC 9110, 15.2)
+		if x.wantsInterim(status) {
 			x.allowStall(0)
 			x.w.WriteHeader(status)
 			x.pauseStall()
@@ -176,6 +176,12 @@ func (p *passage) WriteHeader(status int) {
 	}
 	x.allowStall(0)
 	x.writeHeader(status)
+}
+
+// wantsInterim reports whether an interim response of the origin goes to the client. One of HTTP/1.0 does not know them (RFC 9110,
+// 15.2). 100 is sent by net/http itself when the body is read for the origin, and would come twice; quic-go does not send it.
+func (x *exchange) wantsInterim(status int) bool {
+	return x.r.ProtoAtLeast(1, 1) && (status != http.StatusContinue || x.r.ProtoMajor == 3)
 }
 
 // Write implements http.ResponseWriter.

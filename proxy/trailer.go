@@ -43,6 +43,13 @@ func forwardable(name string) bool {
 	return httpguts.ValidTrailerHeader(name) && !spoofable(name)
 }
 
+// trailers returns the trailers of a fill that has ended, and nothing before.
+func (f *fill) trailers() http.Header {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trailer
+}
+
 // trailersOf returns the trailers that a handler has left in its header map after the body: those that final, the header as it was
 // sent, announced, and those with http.TrailerPrefix. Their names are as the next response writer wants them.
 func trailersOf(after, final http.Header) http.Header {
