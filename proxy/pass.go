@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -78,7 +79,9 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	out := x.outgoing(ctx, &v)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Trailer = x.announce(out)
-		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w), in: x.r, trailer: out.Trailer}
+		body := &patientBody{ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w)}
+		defer body.end()
+		out.Body = body
 	}
 	defer w.release()
 	x.site.Origin.ServeHTTP(w, out)
@@ -207,20 +210,31 @@ func (p *passage) Fail(err error) {
 
 // patientBody gives a client that sends a body stallLimit for each piece of it, and no more: one that sends a byte an hour must not
 // hold a connection to the origin. At the end it takes the trailers over.
+//
+// A transport may still be reading when the handler has returned. It must not touch the deadlines then: on HTTP/1 they are those of
+// the next request, on HTTP/2 of a stream that is gone.
 type patientBody struct {
 	io.ReadCloser
-	control *http.ResponseController
 	in      *http.Request // of the client
 	trailer http.Header   // of the request to the origin; nil: none is sent
+
+	mu      sync.Mutex               // guards the following
+	control *http.ResponseController // nil once the handler has returned
+	over    bool                     // all of the body has been read, or none of it can be any more
 }
 
 // Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then. It is taken off after each
 // piece where it would break a body that nobody waits for, because the origin is slow.
 func (b *patientBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(stallLimit)) // a connection without deadlines has none to set
+	b.deadline(time.Now().Add(stallLimit))
 	n, err := b.ReadCloser.Read(p)
 	if err != nil || b.in.ProtoMajor >= 2 {
-		_ = b.control.SetReadDeadline(time.Time{})
+		b.deadline(time.Time{})
+	}
+	if err != nil {
+		b.mu.Lock()
+		b.over = true
+		b.mu.Unlock()
 	}
 	if err == io.EOF && b.trailer != nil {
 		takeTrailers(b.trailer, b.in.Trailer)
@@ -228,8 +242,26 @@ func (b *patientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (b *patientBody) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.control != nil {
+		_ = b.control.SetReadDeadline(t) // a connection without deadlines has none to set
+	}
+}
+
+// end is called when the handler returns. What is left of the body the server reads by itself, and the client has stallLimit for it.
+func (b *patientBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		_ = b.control.SetReadDeadline(time.Now().Add(stallLimit))
+	}
+	b.control = nil
+}
+
 // Close implements io.Closer.
 func (b *patientBody) Close() error {
-	_ = b.control.SetReadDeadline(time.Time{})
+	b.deadline(time.Time{})
 	return b.ReadCloser.Close()
 }
