@@ -12,7 +12,7 @@ BENCH     ?= .
 UPSTREAM  ?=
 ARGS      ?=
 
-.PHONY: help run build test lint generate conformance bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance chaos bench coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,9 +29,9 @@ build: ## build the static binary bin/cacheproxy
 # multiplies. The conformance suite measures in whole seconds, so it comes last.
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
 	bad=0; \
-	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench) || bad=1; \
+	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
-	go test -count=1 ./test/bench || bad=1; \
+	go test -p 1 -count=1 ./test/bench ./test/chaos || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
@@ -45,6 +45,10 @@ $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
+
+chaos: ## let upstreams fail under load, beside HAProxy, and write the table of docs/reliability.md
+	test/needs.sh go haproxy
+	go test -count=1 -v ./test/chaos -phase 5s -record
 
 lint: ## gofmt, go vet, staticcheck, govulncheck
 	test/lint.sh

@@ -37,8 +37,8 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 			continue
 		}
 		if old == named {
-			fresh, keep := c.freshened(old, f.Request, f)
-			answer, stored = fresh, keep && c.put(fresh, nil, f.ResponseTime)
+			fresh, why := c.freshened(old, f.Request, f)
+			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, f.ResponseTime)
 		}
 		if request := chosenBy(old.Meta.Vary); request.knows(f.Header) && !old.Meta.RequestTime.After(f.RequestTime) {
 			c.renew(old, request, f)
@@ -65,11 +65,15 @@ func (c *Cache) named(f *Freshening) (named *Entry) {
 
 // renew puts the freshened response in the place of old, or takes old away where that cannot be.
 func (c *Cache) renew(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, stored bool) {
-	fresh, keep := c.freshened(old, request, f)
-	if stored = keep && c.put(fresh, old, f.ResponseTime); !stored {
-		c.Remove(old)
+	fresh, why := c.freshened(old, request, f)
+	switch {
+	case why.OfRequest(): // another request's 304 may be stored: what is there stays as it is
+		return fresh, false
+	case why == rfc9111.ReasonNone && c.put(fresh, old, f.ResponseTime):
+		return fresh, true
 	}
-	return fresh, stored
+	c.Remove(old)
+	return fresh, false
 }
 
 // candidates are the responses that are stored now and those that were validated, which may have been evicted meanwhile.
@@ -86,14 +90,15 @@ func (c *Cache) candidates(f *Freshening) []*Entry {
 }
 
 // freshened returns the entry that takes old's place: the same body, the updated fields, born when the validation was sent.
-func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, keep bool) {
+func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, why rfc9111.Reason) {
 	header := rfc9111.Freshen(old.Header(), f.Header)
 	x := &rfc9111.Exchange{Method: http.MethodGet, Target: f.Target, Request: request, Status: old.Meta.Status, Response: rfc9111.Header(header)}
-	keep, _ = rfc9111.Storable(x, f.Query.Policy)
+	_, why = rfc9111.Storable(x, f.Query.Policy)
 	meta := rfc9111.NewMeta(x, f.Query.Policy, f.RequestTime, f.ResponseTime)
 	return newEntry(c.state, &Parts{
-		Key: old.Key, URI: old.URI, Meta: meta, Rule: old.Rule, Header: header, Body: old.Body, Part: old.Part, Born: f.Born,
-	}), keep
+		Key: old.Key, URI: old.URI, Meta: meta, Rule: old.Rule, Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body,
+		Part: old.Part, Born: f.Born,
+	}), why
 }
 
 // FreshenByHead updates the stored responses to GET by the fields of a 200 response to HEAD, or drops those that it shows to be

@@ -15,8 +15,12 @@ import (
 func (f *fill) admit(status int) {
 	now := time.Now()
 	header := f.header.Clone()
-	if status == http.StatusNotModified && len(f.validated) > 0 {
+	switch {
+	case status == http.StatusNotModified && len(f.validated) > 0:
 		f.notModified(header, now)
+		return
+	case status == http.StatusRequestedRangeNotSatisfiable && f.wanted.complete: // what is stored is part of something that is gone
+		f.answerWith(nil, false, status)
 		return
 	}
 	if len(header["Date"]) == 0 {
@@ -25,7 +29,7 @@ func (f *fill) admit(status int) {
 	x := f.exchange(status, header)
 	h := &head{
 		status: status, header: header, length: contentLength(header),
-		meta: rfc9111.NewMeta(x, &f.route.Policy, f.requestTime, now),
+		meta: rfc9111.NewMeta(x, &f.route.Policy, f.requestTime, now), shared: rfc9111.StoredHeader(header, &f.route.Policy),
 	}
 	h.storable, h.reason = f.storable(x, h, now)
 	f.publish(h)
@@ -45,16 +49,30 @@ func contentLength(h http.Header) int64 {
 	return n
 }
 
+// storable says whether a response to v may be stored by its route, and if not, why.
+func (v *view) storable(x *rfc9111.Exchange, length int64) (bool, rfc9111.Reason) {
+	ok, why := rfc9111.Storable(x, &v.route.Policy)
+	switch {
+	case !ok:
+		return false, why
+	case length > v.route.MaxObjectBytes:
+		return false, rfc9111.ReasonTooLarge
+	case !v.route.Admits(v, x.Status, x.Response):
+		return false, rfc9111.ReasonWhen
+	case x.Status == http.StatusPartialContent && !v.route.CompleteRanges:
+		return false, rfc9111.ReasonPartial
+	}
+	return true, rfc9111.ReasonNone
+}
+
 // storable says whether the response will be stored, and if not, why.
 func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9111.Reason) {
-	if ok, why := rfc9111.Storable(x, &f.route.Policy); !ok {
+	if ok, why := f.view.storable(x, h.length); !ok {
 		return false, why
 	}
-	switch {
-	case h.length > f.route.MaxObjectBytes:
-		return false, rfc9111.ReasonTooLarge
-	case !f.route.Admits(&f.view, x.Status, x.Response):
-		return false, rfc9111.ReasonWhen
+	switch ranged := f.wanted.rng != "" || f.wanted.complete; {
+	case ranged && x.Status != http.StatusPartialContent && x.Status != http.StatusOK:
+		return false, rfc9111.ReasonRange // an answer to the range, and not to the URL
 	case f.p.cache.State().Check(&f.stamp) == invalidation.Invalid:
 		return false, rfc9111.ReasonPurged
 	case serverError(x.Status) && f.selectedServes(now):
@@ -65,10 +83,10 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 	return true, rfc9111.ReasonNone
 }
 
-// partStorable notes which part a 206 is. Parts are stored only where the route completes them.
+// partStorable notes which part a 206 is.
 func (f *fill) partStorable(h *head) (bool, rfc9111.Reason) {
 	first, last, complete, ok := rfc9111.ParseContentRange(h.header.Get("Content-Range"))
-	if !ok || !f.route.CompleteRanges {
+	if !ok {
 		return false, rfc9111.ReasonPartial
 	}
 	h.part = cache.Part{First: first, Complete: complete}
@@ -124,12 +142,11 @@ func (f *fill) outgrow() {
 
 // remember marks the key as one whose responses are not stored, unless the reason lies in this one request or in a moment's failure.
 func (f *fill) remember(h *head) {
-	if f.plan.HitForMiss <= 0 || h.status >= 500 {
+	if f.plan.HitForMiss <= 0 || h.status >= 500 || h.reason.OfRequest() {
 		return
 	}
 	switch h.reason {
-	case rfc9111.ReasonAuthorization, rfc9111.ReasonRequestNoStore, rfc9111.ReasonUnkeyedCORS, rfc9111.ReasonPurged,
-		rfc9111.ReasonStaleIfError, rfc9111.ReasonPartial:
+	case rfc9111.ReasonPurged, rfc9111.ReasonStaleIfError, rfc9111.ReasonPartial, rfc9111.ReasonRange:
 		return
 	}
 	f.p.cache.MarkUncacheable(f.key, time.Now().Add(f.plan.HitForMiss), h.reason)
@@ -139,14 +156,21 @@ func (f *fill) remember(h *head) {
 // the readers get no answer and fetch anew, without validators.
 func (f *fill) notModified(header http.Header, now time.Time) {
 	query := cache.Query{Key: f.key, Fields: (*selecting)(&f.view), Policy: &f.route.Policy, Rule: f.route.Rule, Now: now}
-	answer, _ := f.p.cache.Freshen(&cache.Freshening{
+	answer, stored := f.p.cache.Freshen(&cache.Freshening{
 		Query: &query, Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
 		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.stamp.Born,
 	})
-	f.final = &head{status: http.StatusNotModified, header: header, length: -1}
+	f.answerWith(answer, stored, http.StatusNotModified)
+}
+
+// answerWith gives the readers a stored response instead of what the origin sent with status; nil: nothing, they fetch anew. One that
+// is not shared is for the leader alone.
+func (f *fill) answerWith(e *cache.Entry, shared bool, status int) {
+	f.final = &head{status: status, length: -1}
+	f.p.fills.remove(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answered, f.answer = true, answer
+	f.answered, f.answer, f.shared = true, e, shared
 	f.broadcast()
 }
 

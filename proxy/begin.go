@@ -46,9 +46,32 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.p, x.plan, x.w, x.r, x.now = p, p.plan.Load(), w, r, time.Now()
-	x.view = view{header: r.Header, host: r.Host, method: r.Method}
+	x.view = view{header: endToEnd(r.Header), host: r.Host, method: r.Method}
 	x.report = cache.Report{Start: x.now, Method: r.Method, Host: r.Host, Path: r.URL.Path, Route: "default", Index: -1}
 	return x
+}
+
+// endToEnd returns the fields that concern more than this connection: without those that Connection names (RFC 9110, 7.6.1), because
+// the origin will not see them, and what it does not see must not choose a key or a variant. Authorization stays: naming it there
+// must not hide from the storing decision that a user is concerned.
+func endToEnd(h http.Header) http.Header {
+	var rest http.Header
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			if name == "Authorization" || len(h[name]) == 0 {
+				continue
+			}
+			if rest == nil {
+				rest = h.Clone()
+			}
+			delete(rest, name)
+		}
+	}
+	if rest == nil {
+		return h
+	}
+	return rest
 }
 
 // end sends the report and puts the exchange back. A panic of a handler is answered with 500 where nothing has been sent, counted,
@@ -96,6 +119,10 @@ func (x *exchange) release() {
 
 // accept checks the limits and brings the target into normal form. It answers, and returns false, where the request is refused.
 func (x *exchange) accept() bool {
+	if x.r.Body != nil && x.r.Body != http.NoBody {
+		// net/http reads what is left of a body before it answers: without a deadline a client that never sends it holds the connection.
+		_ = http.NewResponseController(x.w).SetReadDeadline(x.now.Add(stallLimit))
+	}
 	limits := &x.plan.Limits
 	switch {
 	case x.r.Method == http.MethodConnect:
@@ -138,7 +165,6 @@ func (x *exchange) match() bool {
 		x.refuse(http.StatusNotFound, rfc9111.ReasonNoRoute)
 		return false
 	}
-	x.report.Upstream = x.route.Upstream
 	return true
 }
 
@@ -150,12 +176,15 @@ func (x *exchange) find() {
 		Key: key, Fields: (*selecting)(&x.view), Policy: &x.route.Policy, Rule: x.route.Rule, Now: x.now,
 	}
 	if x.method == http.MethodGet {
-		x.query.Range = x.r.Header.Get("Range")
+		x.query.Range = x.view.header.Get("Range")
 	}
 	x.report.Key = key
 	x.outcome = x.p.cache.Find(&x.query)
 	x.report.Reason = x.outcome.Decision.Reason
 }
+
+// allowed are the methods that may be of use with any resource behind this proxy.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 // refuse answers with an error of our own.
 func (x *exchange) refuse(status int, why rfc9111.Reason) {
@@ -172,10 +201,10 @@ func (x *exchange) refuse(status int, why rfc9111.Reason) {
 	h["Cache-Control"] = []string{"no-store"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	switch status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusBadGateway: // with 502 too: the target that failed may be another's next time
 		h["Retry-After"] = []string{"1"}
 	case http.StatusMethodNotAllowed:
-		h["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
+		h["Allow"] = []string{allowed}
 	}
 	body := http.StatusText(status) + " (" + why.String() + ")\n"
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}

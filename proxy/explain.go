@@ -143,7 +143,9 @@ func (e *explainer) explainMethod() {
 func (e *explainer) find() {
 	q := cache.Query{
 		Key: e.route.AppendKey(nil, &e.view), Fields: (*selecting)(&e.view), Policy: &e.route.Policy, Rule: e.route.Rule, Now: e.now,
-		Range: e.header.Get("Range"),
+	}
+	if e.method == http.MethodGet {
+		q.Range = e.header.Get("Range")
 	}
 	e.out.Key = q.Key.String()
 	e.step("key", "%s of %s", q.Key, readableKey(q.Key.Text))
@@ -231,10 +233,7 @@ func (e *explainer) judgeResponse() {
 	if e.method == http.MethodHead {
 		x.Method = http.MethodGet
 	}
-	ok, why := rfc9111.Storable(x, &e.route.Policy)
-	if ok && !e.route.Admits(&e.view, status, x.Response) {
-		ok, why = false, rfc9111.ReasonWhen
-	}
+	ok, why := e.view.storable(x, contentLength(e.q.Response))
 	if !ok {
 		e.step("response", "not stored: %s: %s", why, why.Explain())
 		e.step("advice", "%s", why.Advice())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -43,7 +44,7 @@ const fetchLimit = 5
 // fetch answers from the origin, together with whoever asks for the same.
 func (x *exchange) fetch() {
 	d := x.outcome.Decision
-	x.report.Reason = d.Reason
+	x.report.Reason, x.report.Upstream = d.Reason, x.route.Upstream
 	x.status.Forward = d.Forward
 	x.pauseStall()
 	if d.Reason == rfc9111.ReasonRequestNoStore {
@@ -58,11 +59,11 @@ func (x *exchange) fetch() {
 		x.passHead()
 		return
 	}
-	hash, w := x.query.Key.Hash, x.wants()
+	hash, w := x.fillHash(), x.wants()
 	if w.rng != "" {
 		hash = rfc9111.NewKey(rfc9111.AppendPart(append([]byte(nil), x.query.Key.Text...), w.rng)).Hash
 	}
-	share := !x.outcome.Uncacheable && d.Forward != rfc9111.ForwardRequest
+	share := !x.outcome.Uncacheable && d.Forward != rfc9111.ForwardRequest && x.route.CollapseWait > 0
 	for range fetchLimit {
 		f, r, lead := x.join(hash, w, share)
 		if f == nil {
@@ -76,10 +77,24 @@ func (x *exchange) fetch() {
 		case afresh:
 			share, w = false, wanted{plain: true}
 		case another:
-			hash = x.varyHash(m)
+			next := x.varyHash(m)
+			share = share && next != hash
+			hash = next
 		}
 	}
 	x.refuse(http.StatusBadGateway, rfc9111.ReasonUpstreamError)
+}
+
+// fillHash is the name under which a fetch for this request is found. Where it is known by what responses of the key vary, requests
+// for different variants do not wait for each other.
+func (x *exchange) fillHash() [16]byte {
+	switch {
+	case x.outcome.Entry != nil && len(x.outcome.Entry.Meta.Vary) > 0:
+		return x.varyHash(&x.outcome.Entry.Meta)
+	case len(x.outcome.Others) > 0:
+		return x.varyHash(&x.outcome.Others[0].Meta)
+	}
+	return x.query.Key.Hash
 }
 
 // wants says what the fetch is for.
@@ -90,14 +105,24 @@ func (x *exchange) wants() wanted {
 		if _, _, ok := e.Missing(); ok && x.query.Range == "" && x.route.CompleteRanges {
 			return wanted{selected: e, complete: true}
 		}
-		return wanted{selected: e, rng: x.query.Range, plain: x.query.Range == ""}
-	case x.query.Range != "" && x.route.CompleteRanges && e == nil:
+		if x.query.Range == "" || x.conditionalRange() {
+			return wanted{selected: e, plain: true}
+		}
+		return wanted{selected: e, rng: x.query.Range}
+	case x.query.Range != "" && x.route.CompleteRanges && e == nil && !x.conditionalRange():
 		return wanted{rng: x.query.Range}
 	case d.Action == rfc9111.Validate || e == nil:
 		return wanted{selected: e}
 	default:
 		return wanted{selected: e, plain: true}
 	}
+}
+
+// conditionalRange reports whether the range is asked for only of a certain version (RFC 9110, 13.1.5). The fetch is for everybody then,
+// and the condition is answered from what it brings.
+func (x *exchange) conditionalRange() bool {
+	_, lines := x.view.Field("If-Range")
+	return lines > 0
 }
 
 // join finds the fetch under way for hash, or begins one. It returns no fill where the answer has been given: another fetch has
@@ -113,30 +138,40 @@ func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader
 		f.start()
 		return f, r, true // nobody else can find it, so whoever began it leads
 	}
+	f, r, lead = x.joinOrRegister(hash, w)
+	switch {
+	case lead:
+		f.start()
+	case f != nil:
+	case x.outcome.Decision.Action == rfc9111.Serve:
+		x.hit(x.outcome.Entry)
+	default:
+		x.tooMany()
+	}
+	return f, r, lead
+}
+
+// joinOrRegister joins the fill of hash or puts a new one in its place, which the caller starts. It does neither where the cache has
+// the answer meanwhile, which it then leaves in outcome, and where too many fetches are under way.
+func (x *exchange) joinOrRegister(hash [16]byte, w wanted) (f *fill, r *reader, lead bool) {
 	x.p.fills.mu.Lock()
+	defer x.p.fills.mu.Unlock()
 	if f = x.p.fills.byKey[hash]; f != nil {
 		if r, ok := f.admits(x); ok {
-			x.p.fills.mu.Unlock()
 			return f, r, false
 		}
 	}
 	// The second look: a fill that ended between our look into the cache and this one has stored what we want.
 	if o := x.p.cache.Find(&x.query); o.Decision.Action == rfc9111.Serve {
-		x.p.fills.mu.Unlock()
 		x.outcome = o
-		x.hit(o.Entry)
 		return nil, nil, false
 	}
 	if !x.mayFetch() {
-		x.p.fills.mu.Unlock()
-		x.tooMany()
 		return nil, nil, false
 	}
 	f = x.newFill(hash, w)
 	r, _ = f.attach(x.now)
 	x.p.fills.byKey[hash] = f
-	x.p.fills.mu.Unlock()
-	f.start()
 	return f, r, true
 }
 
@@ -155,9 +190,14 @@ func (f *fill) admits(x *exchange) (*reader, bool) {
 	return f.attach(x.now)
 }
 
+// mayFetch takes one of the places for fetches, which whoever is told true gives back.
 func (x *exchange) mayFetch() bool {
 	limit := x.plan.Limits.ConcurrentFetches
-	return limit <= 0 || x.p.fetches.Load() < int64(limit)
+	if n := x.p.fetches.Add(1); limit > 0 && n > int64(limit) {
+		x.p.fetches.Add(-1)
+		return false
+	}
+	return true
 }
 
 // follow waits for the fill's head and serves from the fill. The reader is given back at the end.
@@ -189,7 +229,7 @@ var (
 // responses on.
 func (x *exchange) await(f *fill, lead bool) (*head, error) {
 	ctx := x.r.Context()
-	if !lead && x.route.CollapseWait > 0 {
+	if !lead {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, x.route.CollapseWait, errWaited)
 		defer cancel()
@@ -237,17 +277,19 @@ func (x *exchange) passInterim(interims []interim) {
 // fromAnswer serves the stored response that a validation or a completion has led to.
 func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, *rfc9111.Meta) {
 	f.mu.Lock()
-	e, from := f.answer, f.final.status
+	e, shared, from := f.answer, f.shared, f.final.status
 	f.mu.Unlock()
-	if e == nil {
+	switch {
+	case e == nil:
 		return afresh, nil
-	}
-	if !rfc9111.Matches(x.query.Fields, &e.Meta) {
+	case !lead && !shared:
 		return alone, nil
+	case !rfc9111.Matches(x.query.Fields, &e.Meta):
+		return another, &e.Meta
 	}
 	x.count(lead)
 	x.report.Result = cache.ResultRevalidated
-	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: from, Stored: true, Collapsed: !lead}
+	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: from, Stored: shared, Collapsed: !lead}
 	x.report.Age, x.report.TTL, x.report.Stored = e.Meta.Age(x.now), e.Meta.TTL(x.now), true
 	x.allowStall(0)
 	x.serveEntry(e, e.Meta.Age(time.Now()))
@@ -271,7 +313,7 @@ func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *r
 	case !lead && !rfc9111.Matches(x.query.Fields, &h.meta):
 		return another, &h.meta
 	case h.reason == rfc9111.ReasonTooLarge && x.query.Range != "" && f.wanted.rng == "":
-		f.cancel()
+		f.detach(r) // it ends, where nobody else reads it
 		x.pass(rfc9111.ReasonRange)
 		return answered, nil
 	}
@@ -288,7 +330,7 @@ func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *r
 	if !h.storable {
 		x.status.Detail = h.reason.String()
 	}
-	x.serveStream(f, r, h)
+	x.serveStream(f, r, h, lead)
 	return answered, nil
 }
 
@@ -322,9 +364,15 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 
 // failure maps the error of a fetch to a status code. Errors of an upstream know theirs.
 func failure(err error) (int, rfc9111.Reason) {
+	if errors.Is(err, errPanic) {
+		return http.StatusInternalServerError, rfc9111.ReasonPanic
+	}
 	var known interface{ Status() int }
 	var timeout interface{ Timeout() bool }
+	var up *upstream.Error
 	switch {
+	case errors.As(err, &up) && up.Kind == upstream.Down:
+		return http.StatusServiceUnavailable, rfc9111.ReasonUpstreamError
 	case errors.As(err, &known) && known.Status() == http.StatusServiceUnavailable:
 		return http.StatusServiceUnavailable, rfc9111.ReasonConcurrency
 	case errors.As(err, &known) && known.Status() == http.StatusGatewayTimeout, errors.As(err, &timeout) && timeout.Timeout():

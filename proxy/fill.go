@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ var (
 	errBroken    = errors.New("the response's body broke off")
 	errInterim   = errors.New("too many interim responses")
 	errUnread    = errors.New("nobody reads the response")
+	errStatus    = errors.New("the response's status code is out of range")
+	errPanic     = errors.New("the origin handler panicked")
 )
 
 // fill is one fetch from the origin for everybody who asks for the same key while it runs. It is the response writer that the
@@ -63,6 +66,7 @@ type fill struct {
 	head     *head // final, where readers are to see it
 	answered bool  // instead of head and body, answer is what readers get; nil: nothing, they fetch anew
 	answer   *cache.Entry
+	shared   bool // answer may be given to others than the leader
 	err      error
 	done     bool
 	trailer  http.Header // of a complete response, as a http.ResponseWriter wants it; readers see it once they have seen the end
@@ -86,6 +90,7 @@ type head struct {
 	storable bool
 	reason   rfc9111.Reason // why it is not storable
 	part     cache.Part
+	shared   http.Header // what of header is for everybody: what is stored, and what followers get
 }
 
 type interim struct {
@@ -101,7 +106,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 		key: rfc9111.Key{Hash: x.query.Key.Hash, Text: append([]byte(nil), x.query.Key.Text...)},
 		uri: x.route.AppendURI(nil, &x.target), header: make(http.Header), changed: make(chan struct{}),
 	}
-	f.view.header = x.r.Header.Clone()
+	f.view.header = x.view.header.Clone()
 	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
@@ -158,9 +163,8 @@ func (f *fill) setConditions() {
 	}
 }
 
-// start runs the fetch in a goroutine that Shutdown waits for.
+// start runs the fetch in a goroutine that Shutdown waits for. Its place among the fetches has been taken.
 func (f *fill) start() {
-	f.p.fetches.Add(1)
 	f.p.work.Go(func() {
 		defer f.p.fetches.Add(-1)
 		defer f.cancel()
@@ -194,11 +198,11 @@ func (f *fill) run() {
 // recovered makes an error of a panic: http.ErrAbortHandler is how httputil.ReverseProxy says that the body broke off.
 func (f *fill) recovered(fault any) error {
 	if fault == http.ErrAbortHandler {
-		return errBroken
+		return cmp.Or(f.fault, errBroken)
 	}
 	f.p.panics.Add(1)
 	f.p.log.Error("origin handler panicked", "route", f.route.Name, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	return fmt.Errorf("origin handler panicked: %v", fault)
+	return errPanic
 }
 
 // Fail implements failer.
@@ -213,7 +217,13 @@ func (f *fill) WriteHeader(status int) {
 		f.addInterim(status)
 		return
 	}
-	if f.final == nil {
+	switch {
+	case f.final != nil:
+	case status < 100 || status > 999:
+		f.fault = errStatus
+		f.cancel()
+		panic(http.ErrAbortHandler)
+	default:
 		f.admit(status)
 	}
 }
@@ -264,7 +274,7 @@ func (f *fill) finish(err error) {
 		f.trailer = trailersOf(f.header, h.header)
 	}
 	if err == nil && f.completes(h) {
-		f.answered, f.answer = true, f.stored
+		f.answered, f.answer, f.shared = true, f.stored, true
 	}
 	if f.stream.deadline != nil {
 		f.stream.deadline.Stop()
@@ -277,10 +287,9 @@ func (f *fill) finish(err error) {
 	}
 }
 
-// completes reports whether the response is the missing part that was asked for: readers get the whole, once it is there. There may
-// be no such part any more (416): then they get nothing, and fetch anew.
+// completes reports whether the response is the missing part that was asked for: readers get the whole, once it is there.
 func (f *fill) completes(h *head) bool {
-	return f.wanted.complete && (h.status == http.StatusPartialContent || h.status == http.StatusRequestedRangeNotSatisfiable)
+	return f.wanted.complete && h.status == http.StatusPartialContent
 }
 
 func bodiless(status int) bool {
@@ -295,7 +304,7 @@ func (f *fill) commit() {
 	}
 	f.committed = true
 	parts := &cache.Parts{
-		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Header: rfc9111.StoredHeader(h.header, &f.route.Policy),
+		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Header: h.shared,
 		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born,
 	}
 	if h.status == http.StatusPartialContent {

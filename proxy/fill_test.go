@@ -47,7 +47,7 @@ func TestManyClientsOnOneColdKeyMakeOneFetch(t *testing.T) {
 	r := newRig(t, o.URL, nil)
 	answers := r.crowd(clients, "/cold", func() {
 		eventually(t, "the fetch is under way", func() bool { return o.asked.Load() == 1 })
-		time.Sleep(50 * time.Millisecond) // let the others arrive while it is
+		time.Sleep(300 * time.Millisecond) // let the others arrive while it is
 		close(gate)
 	})
 	for _, a := range answers {
@@ -346,6 +346,7 @@ func TestClientsThatGoAwayAtEveryPoint(t *testing.T) {
 		for i := range len(body) {
 			io.WriteString(w, body[i:i+1])
 			w.(http.Flusher).Flush()
+			time.Sleep(200 * time.Microsecond) // so that clients go away before all has come
 		}
 	})
 	r := newRig(t, o.URL, nil)
@@ -438,7 +439,7 @@ func TestAPanicBecomes500AndIsCounted(t *testing.T) {
 	plan := r.plan(nil)
 	plan.Sites[0].Origin = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") })
 	r.proxy.Use(plan)
-	r.want(r.get("/miss"), 502, "*", "detail=upstream-error")
+	r.want(r.get("/miss"), 500, "*", "detail=panic")
 	r.want(r.do("POST", "/write"), 500, "*", "detail=panic")
 	if got := r.proxy.Stats().Panics; got != 2 {
 		t.Errorf("%d panics counted, want 2", got)

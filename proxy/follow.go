@@ -10,9 +10,12 @@ import (
 
 // serveStream sends a response while it arrives. The client's own conditions and ranges, which the fetch left out, are answered
 // here. A body that does not end well ends the connection, so that nobody takes it for complete.
-func (x *exchange) serveStream(f *fill, r *reader, h *head) {
-	out := x.w.Header()
-	for name, values := range h.header {
+func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
+	out, header := x.w.Header(), h.header
+	if !lead {
+		header = h.shared // private and no-cache may name fields that are for the leader alone
+	}
+	for name, values := range header {
 		out[name] = values[:len(values):len(values)]
 	}
 	x.applyResponseRules(out)

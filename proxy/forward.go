@@ -2,13 +2,16 @@ package proxy
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -54,6 +57,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	if len(proto) > 0 {
 		pr.Out.Header["X-Forwarded-Proto"] = proto
 	}
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // httputil.ReverseProxy takes out what has a semicolon, which is part of our key
 	pr.Out.Header.Add("Via", via)
 	pr.Out.Trailer = pr.In.Trailer // the very map: it is filled when the body has been read
 	if set, ok := pr.In.Context().Value(routeRules{}).(*view); ok {
@@ -91,11 +95,18 @@ func (x *exchange) outgoing(ctx context.Context, v *view) *http.Request {
 		ctx = context.WithValue(ctx, http.ServerContextKey, new(http.Server))
 	}
 	ctx = context.WithValue(ctx, routeRules{}, v)
+	if x.query.Key.Text != nil { // the other requests go by their URL
+		ctx = upstream.WithKey(ctx, binary.LittleEndian.Uint64(x.query.Key.Hash[:]))
+	}
 	out := x.r.WithContext(ctx)
 	path, query := x.route.ForwardURI(&x.target)
 	out.URL = forwardURL(&x.target, path, query)
 	out.RequestURI = ""
+	out.Host = x.target.Host // what was matched and keyed, and no other spelling of it
 	out.Header = x.passable()
+	if n, err := strconv.Atoi(out.Header.Get("Max-Forwards")); err == nil && n > 0 && (x.method == http.MethodOptions || x.method == http.MethodTrace) {
+		out.Header["Max-Forwards"] = []string{strconv.Itoa(n - 1)} // RFC 9110, 7.6.2
+	}
 	return out
 }
 
@@ -110,9 +121,12 @@ func forwardURL(t *rfc9111.Target, path, query string) *url.URL {
 // passable copies the client's fields that may reach an origin: those by which clients could pass for somebody else, or for
 // another request than the one that was matched and keyed, only where a trusted proxy sent them.
 func (x *exchange) passable() http.Header {
-	trusted := x.fromTrusted()
+	trusted, upgrade := x.fromTrusted(), isUpgrade(x.r)
 	h := make(http.Header, len(x.r.Header)+4)
 	for name, values := range x.r.Header {
+		if name == "Http2-Settings" || name == "Upgrade" && !upgrade {
+			continue
+		}
 		if trusted || !spoofable(name) {
 			h[name] = values[:len(values):len(values)]
 		}

@@ -180,12 +180,17 @@ func (r *rig) try(ctx context.Context, method, path, body string, fields ...stri
 // raw sends bytes on a connection of its own and returns all that comes back until the proxy closes it.
 func (r *rig) raw(request string) string {
 	r.t.Helper()
+	return r.rawFor(request, 10*time.Second)
+}
+
+func (r *rig) rawFor(request string, patience time.Duration) string {
+	r.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, request); err != nil {
 		r.t.Fatal(err)
 	}

@@ -15,9 +15,11 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-// isUpgrade reports whether the client wants to speak another protocol on the connection (RFC 9110, 7.8).
+// isUpgrade reports whether the client wants to speak another protocol on the connection (RFC 9110, 7.8), and may. HTTP itself is no
+// such protocol: through a tunnel of it requests would reach the origin that no route, limit or rule has seen.
 func isUpgrade(r *http.Request) bool {
-	if len(r.Header["Upgrade"]) == 0 {
+	protocols := strings.ToLower(strings.Join(r.Header["Upgrade"], ","))
+	if protocols == "" || strings.Contains(protocols, "h2c") || strings.Contains(protocols, "http") || strings.Contains(protocols, "tls") {
 		return false
 	}
 	for _, line := range r.Header["Connection"] {
@@ -69,8 +71,8 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		x.refuse(http.StatusServiceUnavailable, rfc9111.ReasonConcurrency)
 		return nil
 	}
+	x.report.Upstream = x.route.Upstream
 	x.pauseStall()
-	x.p.fetches.Add(1)
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()
 	v := x.view
@@ -166,8 +168,12 @@ func (p *passage) WriteHeader(status int) {
 		}
 		return
 	}
-	if x.wrote {
+	switch {
+	case x.wrote:
 		return
+	case status < 100 || status > 999:
+		x.refuse(http.StatusBadGateway, rfc9111.ReasonUpstreamError)
+		panic(http.ErrAbortHandler) // what comes after it must not follow our answer
 	}
 	x.status.FwdStatus = status
 	if p.onHead != nil {

@@ -54,24 +54,27 @@ func (x *exchange) unbuiltField() string {
 
 // mayPurge judges by the token where one is sent, else by the socket's peer.
 func (x *exchange) mayPurge() bool {
-	if token, ok := strings.CutPrefix(x.r.Header.Get("Authorization"), "Bearer "); ok {
-		return x.plan.MayPurge != nil && x.plan.MayPurge(token)
+	scheme, token, ok := strings.Cut(x.r.Header.Get("Authorization"), " ")
+	if ok && strings.EqualFold(scheme, "Bearer") {
+		return x.plan.MayPurge != nil && x.plan.MayPurge(strings.TrimSpace(token))
 	}
 	return contains(x.plan.PurgeAllow, x.peer)
 }
 
 func (x *exchange) purgeURL() {
 	target := x.target
-	uri, _ := x.resolve(&target)
-	_, bare, _ := strings.Cut(uri, ":")
-	receipt, err := x.p.purger.Purge(x.r.Context(), []invalidation.Selector{{Kind: invalidation.KindURL, Value: bare}})
+	var selectors []invalidation.Selector
+	for _, uri := range x.uris(&target) {
+		_, bare, _ := strings.Cut(uri, ":")
+		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: bare})
+	}
+	receipt, err := x.p.purger.Purge(x.r.Context(), selectors)
 	if err != nil {
 		x.problem(http.StatusBadRequest, "nothing was purged", err.Error())
 		return
 	}
 	for _, target.Scheme = range []string{"http", "https"} {
-		_, key := x.resolve(&target)
-		receipt.Freed += x.p.cache.Free(key)
+		receipt.Freed += x.p.cache.Free(x.key(&target))
 	}
 	x.json(http.StatusOK, "application/json", receipt)
 }

@@ -64,21 +64,28 @@ func (s *refreshes) stop() {
 // refresh renews the stored response behind the client's back, unless that is being done already. The job is a fill without a
 // client: it validates where it can, stores what it gets, and has as long for it as a fill whose readers have gone.
 func (x *exchange) refresh() {
-	hash := x.query.Key.Hash
-	if e := x.outcome.Entry; len(e.Meta.Vary) > 0 {
-		hash = x.varyHash(&e.Meta)
+	hash := x.fillHash()
+	if f := x.registerRefresh(hash); f != nil {
+		f.start()
 	}
+}
+
+// registerRefresh returns the fill that renews the response, or nil where one is under way, or where it must wait.
+func (x *exchange) registerRefresh(hash [16]byte) *fill {
 	x.p.fills.mu.Lock()
-	if x.p.fills.byKey[hash] != nil || !x.mayFetch() || !x.p.refreshes.begin(x.query.Key.Hash, x.now) {
-		x.p.fills.mu.Unlock()
-		return
+	defer x.p.fills.mu.Unlock()
+	if x.p.fills.byKey[hash] != nil || !x.p.refreshes.begin(x.query.Key.Hash, x.now) {
+		return nil
+	}
+	if !x.mayFetch() {
+		x.p.refreshes.end()
+		return nil
 	}
 	f := x.newFill(hash, wanted{selected: x.outcome.Entry})
-	x.p.fills.byKey[hash] = f
-	x.p.fills.mu.Unlock()
+	f.ended = x.p.refreshes.end
 	f.mu.Lock()
 	f.abandonIfUnread()
 	f.mu.Unlock()
-	f.ended = x.p.refreshes.end
-	f.start()
+	x.p.fills.byKey[hash] = f
+	return f
 }

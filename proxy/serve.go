@@ -12,8 +12,9 @@ import (
 // A client that reads nothing must not hold a connection for ever: what is written goes with a deadline. Setting one costs more than
 // writing a small answer, so the first bytes of a quick response have only the server's.
 const (
-	pieceSize     = 256 << 10        // how much of a large body is written with one deadline
-	stallLimit    = 10 * time.Second // how long a client may take over a piece
+	pieceSize     = 64 << 10         // how much of a large body is written with one deadline
+	writeLimit    = 30 * time.Second // how long a client may take over a piece
+	stallLimit    = 10 * time.Second // how long it may do nothing at all while others wait for it, or we for its body
 	smallWrite    = 64 << 10         // how many bytes go without a deadline of their own
 	quickResponse = 5 * time.Second  // and until when
 )
@@ -114,7 +115,7 @@ func (x *exchange) writeBody(body []byte) {
 	}
 }
 
-// send writes a piece of a body that comes from the origin, and gives the client stallLimit to take it.
+// send writes a piece of a body that comes from the origin, and gives the client writeLimit to take it.
 func (x *exchange) send(p []byte) (int, error) {
 	x.allowStall(len(p))
 	n, err := x.w.Write(p)
@@ -131,7 +132,7 @@ func (x *exchange) flush() error {
 	return err
 }
 
-// allowStall is called before n bytes are written, and gives the client stallLimit for them. The first bytes of a quick response go
+// allowStall is called before n bytes are written, and gives the client writeLimit for them. The first bytes of a quick response go
 // without: they fit into the kernel's buffers, and the server's own write time-out bounds them; that of HTTP/3 has none. Where the
 // connection has no deadlines, nothing is lost. An answer that comes late is given a deadline even where n is 0: the server's has
 // begun with the request.
@@ -141,7 +142,7 @@ func (x *exchange) allowStall(n int) {
 		return
 	}
 	x.unbounded, x.stall, x.paused = 0, true, false
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stallLimit))
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
 }
 
 // pauseStall takes the deadline off while we wait for the origin, where it would do harm: that of net/http's HTTP/2 resets the
@@ -159,7 +160,7 @@ func (x *exchange) forgetStall() {
 	switch {
 	case !x.stall:
 	case x.r.ProtoMajor >= 2:
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(stallLimit))
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
 	default:
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
 	}

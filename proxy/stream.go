@@ -10,6 +10,8 @@ import (
 const (
 	// windowSize is how far the slowest reader of a body that is too large to be kept may be behind the origin.
 	windowSize = 1 << 20
+	// windowPiece is how much a reader of the window is given at a time.
+	windowPiece = 32 << 10
 	// chunkSize is the size of the pieces in which a body of unknown length grows.
 	chunkSize = 64 << 10
 	// exactLimit is up to which announced length the body's memory is taken at once: one who announces much and sends little must
@@ -123,14 +125,20 @@ func (s *stream) trim() {
 
 // at returns what there is to read at offset.
 func (s *stream) at(offset int64) []byte {
-	start := s.base
-	for _, c := range s.chunks {
-		if offset < start+int64(len(c)) {
-			return c[offset-start : len(c) : len(c)]
-		}
-		start += int64(len(c))
+	if offset >= s.size || len(s.chunks) == 0 {
+		return nil
 	}
-	return nil
+	i, start := 0, s.base
+	if beyond := offset - s.base - int64(len(s.chunks[0])); beyond >= 0 { // all behind the first are full, but for the last
+		i = 1 + int(beyond/chunkSize)
+		start += int64(len(s.chunks[0])) + int64(i-1)*chunkSize
+	}
+	c := s.chunks[i]
+	end := len(c)
+	if s.windowed {
+		end = min(end, int(offset-start)+windowPiece) // so that a slow reader is seen to move
+	}
+	return c[offset-start : end : end]
 }
 
 // append adds p to the body. A body that outgrows the limit is not kept any more: its readers share a window, and the origin waits

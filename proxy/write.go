@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -16,6 +18,10 @@ func (x *exchange) write() {
 	x.report.Result, x.report.Reason = cache.ResultPass, rfc9111.ReasonMethod
 	x.status = rfc9111.Status{Forward: rfc9111.ForwardMethod, Detail: rfc9111.ReasonMethod.String()}
 	if rfc9111.Safe(x.method) {
+		if x.lastHop() {
+			x.answerHere()
+			return
+		}
 		x.forward(nil)
 		return
 	}
@@ -36,6 +42,25 @@ func (x *exchange) write() {
 	}
 }
 
+// lastHop reports whether an OPTIONS or TRACE request must not be forwarded any further (RFC 9110, 7.6.2).
+func (x *exchange) lastHop() bool {
+	value, lines := x.view.Field("Max-Forwards")
+	n, err := strconv.Atoi(value)
+	return lines == 1 && err == nil && n == 0
+}
+
+// answerHere answers an OPTIONS that ends here. A TRACE is not answered with what it sent: it may hold what another must not see.
+func (x *exchange) answerHere() {
+	if x.method != http.MethodOptions {
+		x.refuse(http.StatusMethodNotAllowed, rfc9111.ReasonMethod)
+		return
+	}
+	h := x.w.Header()
+	h["Allow"] = []string{allowed}
+	h["Content-Length"] = []string{"0"}
+	x.writeHeader(http.StatusOK)
+}
+
 // invalidate purges what the answer to an unsafe request invalidates.
 func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, bool) {
 	targets := rfc9111.InvalidatedBy(&rfc9111.Exchange{
@@ -47,9 +72,10 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	selectors := make([]invalidation.Selector, 0, len(targets))
 	keys := make([][16]byte, 0, len(targets))
 	for i := range targets {
-		uri, key := x.resolve(&targets[i])
-		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
-		keys = append(keys, key)
+		for _, uri := range x.uris(&targets[i]) {
+			selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
+		}
+		keys = append(keys, x.key(&targets[i]))
 	}
 	// The origin has changed: the purge must happen even if the client goes away now.
 	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), selectors)
@@ -63,12 +89,24 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	return receipt, true
 }
 
-// resolve returns the URI and the key under which a GET for target would be stored: its route may treat host and query in its own way.
-func (x *exchange) resolve(target *rfc9111.Target) (uri string, key [16]byte) {
+// uris returns the addresses under which responses to requests for target may be stored. There may be several: another request for
+// it may take another route, which treats host and query in its own way.
+func (x *exchange) uris(target *rfc9111.Target) []string {
+	var uris []string
+	for _, r := range x.plan.Table.Reaching(target) {
+		if uri := string(r.AppendURI(nil, target)); !slices.Contains(uris, uri) {
+			uris = append(uris, uri)
+		}
+	}
+	return uris
+}
+
+// key returns the key under which this client's GET for target would be stored.
+func (x *exchange) key(target *rfc9111.Target) [16]byte {
 	v := x.view
 	v.method, v.target = http.MethodGet, *target
 	v.route = x.plan.Table.Match(&v)
-	return string(v.route.AppendURI(nil, target)), v.route.AppendKey(nil, &v).Hash
+	return v.route.AppendKey(nil, &v).Hash
 }
 
 // kept is the response to a POST that may be stored for later GETs (RFC 9110, 9.3.3).

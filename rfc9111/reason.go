@@ -161,6 +161,15 @@ func (r Reason) String() string {
 	return reasons[r].token
 }
 
+// OfRequest reports whether the reason lies in the request alone: the same response to another request might be stored.
+func (r Reason) OfRequest() bool {
+	switch r {
+	case ReasonAuthorization, ReasonRequestNoStore, ReasonUnkeyedCORS:
+		return true
+	}
+	return false
+}
+
 // Explain returns a sentence that says what the reason means.
 func (r Reason) Explain() string {
 	if r >= reasonCount {

@@ -49,6 +49,22 @@ func (t *Table) Match(v View) *Route {
 	}
 }
 
+// Reaching returns the routes that some request for t may take, whatever its method and fields, and the default route. It is for
+// those who look for all that may be stored of a URL; it allocates.
+func (t *Table) Reaching(target *rfc9111.Target) []*Route {
+	lists := t.index.appendCandidates(nil, hostname(target.Host), target.Path)
+	var reaching []*Route
+	for {
+		c, ok := nextCandidate(lists)
+		if !ok {
+			return append(reaching, t.routes[len(t.routes)-1])
+		}
+		if matches(c.path, target.Path) && (len(reaching) == 0 || reaching[len(reaching)-1] != c.route) {
+			reaching = append(reaching, c.route)
+		}
+	}
+}
+
 // nextCandidate takes the first candidate, in the order of the routes, off the lists.
 func nextCandidate(lists [][]candidate) (c candidate, ok bool) {
 	first := -1

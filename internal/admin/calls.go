@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -166,6 +168,32 @@ func (h *Handler) routes(_ context.Context, p page) (Page[Route], error) {
 	}
 	for _, r := range all {
 		out.Items = append(out.Items, describe(r))
+	}
+	return out, nil
+}
+
+// upstreams lists the upstreams. One that after names need not be there any more.
+func (h *Handler) upstreams(_ context.Context, p page) (Page[Upstream], error) {
+	stats := h.o.Upstreams()
+	names := slices.Sorted(maps.Keys(stats))
+	first, found := slices.BinarySearch(names, p.after)
+	if found {
+		first++
+	}
+	names = names[first:]
+	out := Page[Upstream]{Items: []Upstream{}}
+	if len(names) > p.limit {
+		names = names[:p.limit]
+		out.Next = names[p.limit-1]
+	}
+	for _, name := range names {
+		u := Upstream{Name: name, Targets: []UpstreamTarget{}}
+		for _, t := range stats[name].Targets {
+			u.Targets = append(u.Targets, UpstreamTarget{
+				URL: t.URL, State: string(t.State), Weight: t.Weight, Connections: t.Connections, Requests: t.Requests, Failures: t.Failures, Since: t.Since.UTC(),
+			})
+		}
+		out.Items = append(out.Items, u)
 	}
 	return out, nil
 }

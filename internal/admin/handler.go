@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -26,7 +27,9 @@ type Options struct {
 	Metrics http.Handler
 	Explain func(Question) (*Explanation, error)
 	Table   func() *rules.Table
-	Config  func() json.RawMessage // with secrets masked
+	// Upstreams returns how the upstreams in use fare, by their names.
+	Upstreams func() map[string]upstream.Stats
+	Config    func() json.RawMessage // with secrets masked
 	// Reload loads the configuration anew. Where that is refused the error is a *Problem with the mistakes.
 	Reload func(ctx context.Context) (Reloaded, error)
 	Level  *slog.LevelVar
@@ -73,6 +76,7 @@ func init() {
 		{"GET", "/v1/openapi.yaml", ScopeRead, nil, "The description of this API.", (*Handler).openapi},
 		{"POST", "/v1/reload", ScopeAdmin, nil, "Loads the configuration anew; refused whole where it has a mistake.", serve(body[struct{}], (*Handler).reload)},
 		{"GET", "/v1/routes", ScopeRead, pageParams, "The compiled routes, in the order in which they are tried.", serve(pageOf, (*Handler).routes)},
+		{"GET", "/v1/upstreams", ScopeRead, pageParams, "The upstreams by name, and how their targets stand.", serve(pageOf, (*Handler).upstreams)},
 	}
 }
 

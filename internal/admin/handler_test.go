@@ -11,8 +11,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -32,6 +34,11 @@ var tokens = []admin.Token{
 	{Name: "reader", Secret: reader, Scopes: []admin.Scope{admin.ScopeRead}},
 	{Name: "master", Secret: master, Scopes: []admin.Scope{admin.ScopeRead, admin.ScopePurge, admin.ScopeAdmin}},
 }
+
+// shopStats are those of an upstream with one target.
+var shopStats = upstream.Stats{Targets: []upstream.TargetStats{{
+	URL: "http://127.0.0.1:3000", State: upstream.Ejected, Since: time.Unix(0, 0), Weight: 2, Connections: 3, Requests: 4, Failures: 5,
+}}}
 
 func newInstance(t *testing.T) *instance {
 	t.Helper()
@@ -57,7 +64,10 @@ func newInstance(t *testing.T) *instance {
 			}
 			return &admin.Explanation{Route: "a", URL: q.URL}, nil
 		},
-		Table:  func() *rules.Table { return table },
+		Table: func() *rules.Table { return table },
+		Upstreams: func() map[string]upstream.Stats {
+			return map[string]upstream.Stats{"shop": shopStats, "blog": {}, "mail": {}}
+		},
 		Config: func() json.RawMessage { return json.RawMessage(`{"listen":[]}`) },
 		Reload: func(context.Context) (admin.Reloaded, error) { return admin.Reloaded{Warnings: []admin.Mistake{}}, nil },
 		Level:  new(slog.LevelVar),
@@ -114,6 +124,8 @@ func TestCalls(t *testing.T) {
 		{"GET", "/v1/config", "", 200, `"listen": []`},
 		{"GET", "/v1/openapi.yaml", "", 200, "openapi: 3.1.0"},
 		{"GET", "/v1/explain?url=http://x/a", "", 200, `"route": "a"`},
+		{"GET", "/v1/upstreams", "", 200, `"next": ""`},
+		{"GET", "/v1/upstreams?after=zz", "", 200, `"items": []`},
 		{"POST", "/v1/reload", "", 200, `"warnings": []`},
 		{"POST", "/v1/reload", "{}", 200, `"warnings": []`},
 		{"PUT", "/v1/log-level", `{"level":"debug"}`, 200, `"level": "debug"`},
@@ -177,6 +189,28 @@ func TestDrainingIsNotReady(t *testing.T) {
 	w := ask(i.handler(false), "GET", "/readyz", "")
 	if w.Code != 503 || !strings.Contains(w.Body.String(), `"draining"`) {
 		t.Errorf("status %d and %s, want 503 and draining", w.Code, w.Body)
+	}
+}
+
+func TestUpstreamsInParts(t *testing.T) {
+	h := newInstance(t).handler(false)
+	first := ask(h, "GET", "/v1/upstreams?limit=2", "")
+	rest := ask(h, "GET", "/v1/upstreams?after=mail", "")
+	var got, more map[string]any
+	if json.Unmarshal(first.Body.Bytes(), &got) != nil || json.Unmarshal(rest.Body.Bytes(), &more) != nil {
+		t.Fatalf("not JSON: %s, %s", first.Body, rest.Body)
+	}
+	none := []any{}
+	if want := map[string]any{"next": "mail", "items": []any{
+		map[string]any{"name": "blog", "targets": none}, map[string]any{"name": "mail", "targets": none},
+	}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("the first part is %v, want %v", got, want)
+	}
+	if want := map[string]any{"next": "", "items": []any{map[string]any{"name": "shop", "targets": []any{map[string]any{
+		"url": "http://127.0.0.1:3000", "state": "ejected", "since": "1970-01-01T00:00:00Z",
+		"weight": 2.0, "connections": 3.0, "requests": 4.0, "failures": 5.0,
+	}}}}}; !reflect.DeepEqual(more, want) {
+		t.Errorf("the rest is %v, want %v", more, want)
 	}
 }
 

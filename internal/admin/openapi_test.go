@@ -68,6 +68,7 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"Explanation": reflect.TypeFor[Explanation](), "Step": reflect.TypeFor[proxy.Step](),
 		"LogLevel": reflect.TypeFor[LogLevel](), "Reloaded": reflect.TypeFor[Reloaded](), "Mistake": reflect.TypeFor[Mistake](),
 		"RoutePage": reflect.TypeFor[Page[Route]](), "Route": reflect.TypeFor[Route](), "Problem": reflect.TypeFor[Problem](),
+		"UpstreamPage": reflect.TypeFor[Page[Upstream]](), "Upstream": reflect.TypeFor[Upstream](), "UpstreamTarget": reflect.TypeFor[UpstreamTarget](),
 	}
 	schemas := readDocument(t).Components.Schemas
 	if len(schemas) != len(types) {

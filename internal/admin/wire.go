@@ -3,6 +3,7 @@ package admin
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/proxy"
 )
@@ -47,6 +48,23 @@ type Route struct {
 	MaxObjectBytes  int64               `json:"max_object_bytes"`
 	Rule            string              `json:"rule"` // fingerprint of the storing rules, hexadecimal
 	ConditionErrors uint64              `json:"condition_errors"`
+}
+
+// Upstream is an upstream with its targets.
+type Upstream struct {
+	Name    string           `json:"name"`
+	Targets []UpstreamTarget `json:"targets"`
+}
+
+// UpstreamTarget is how a target of an upstream stands.
+type UpstreamTarget struct {
+	URL         string    `json:"url"`
+	State       string    `json:"state"` // healthy, unhealthy, ejected, half-open
+	Weight      int       `json:"weight"`
+	Connections int64     `json:"connections"` // open now
+	Requests    uint64    `json:"requests"`
+	Failures    uint64    `json:"failures"`
+	Since       time.Time `json:"since"` // when the state began
 }
 
 // Page is a part of a list. Next is what to ask for with after to get the next part; "" at the end.

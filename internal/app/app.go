@@ -24,6 +24,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/metrics"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
 
@@ -49,6 +50,7 @@ type App struct {
 	access  *metrics.AccessLog
 	admin   *admin.Handler
 	gate    *gate
+	keeper  keeper
 
 	started  *config.Config // what was in force at the start
 	current  atomic.Pointer[generation]
@@ -141,6 +143,7 @@ func (a *App) build(cfg *config.Config) error {
 		Applied:     state.Applied,
 		Connections: a.gate.stats,
 		AccessLost:  a.access.Lost,
+		Upstreams:   a.upstreamStats,
 	})
 	if err != nil {
 		return err
@@ -154,6 +157,15 @@ func (a *App) build(cfg *config.Config) error {
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
+}
+
+// upstreamStats returns how the upstreams in use fare, by their names.
+func (a *App) upstreamStats() map[string]upstream.Stats {
+	stats := map[string]upstream.Stats{}
+	for name, o := range a.current.Load().origins {
+		stats[name] = o.upstream.Stats()
+	}
+	return stats
 }
 
 // Addr returns the address of the first main listener.
@@ -196,10 +208,12 @@ func (a *App) Run(ctx context.Context) error {
 	run.start("access log", a.access.Run, nil)
 	run.start("cache", a.cache.Run, nil)
 	run.start("collector tuning", tune.run, nil)
+	run.start("purge records", a.prune, nil)
 	if a.shop != nil {
 		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
 	}
 	a.startAdmin(run)
+	run.start("upstreams", a.keeper.run, nil)
 	run.start("proxy", untilDone, a.proxy.Shutdown)
 	a.startMain(run)
 	run.start("file watch", a.watch, nil)
@@ -217,6 +231,25 @@ func (a *App) Run(ctx context.Context) error {
 	a.closeDataDir()
 	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
+}
+
+// pruneEvery is how often purges are forgotten that are older than anything stored.
+const pruneEvery = time.Minute
+
+// prune forgets, until ctx ends, the purges that no stored response can be older than.
+func (a *App) prune(ctx context.Context) error {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if lifetime := a.current.Load().cfg.Cache.MaxLifetime; lifetime > 0 {
+				a.cache.State().Prune(now.Add(-lifetime))
+			}
+		}
+	}
 }
 
 func untilDone(ctx context.Context) error {

@@ -174,6 +174,9 @@ func connectionLimit(cfg *config.Config) int64 {
 	needed := int64(reserve)
 	for _, u := range cfg.Upstreams {
 		needed += int64(u.MaxConnections)
+		if len(u.Targets) > 1 {
+			needed += int64(u.MaxConnections) // as many again may be kept for their next request
+		}
 	}
 	return max(files-needed, files/2, fewest)
 }

@@ -1,9 +1,13 @@
 package app
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/config"
@@ -39,11 +43,29 @@ func (a *App) generate(cfg *config.Config, last *generation) (*generation, error
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", name, err)
 		}
-		u.Observe = a.metrics.ObserveUpstream
+		u.Observe, u.Changed = a.metrics.ObserveUpstream, a.targetChanged
 		g.origins[name] = origin{o, u, proxy.Forward(u, a.log)}
 	}
 	g.plan = planOf(cfg, g)
 	return g, nil
+}
+
+// targetChanged tells the log how a target of an upstream stands now.
+func (a *App) targetChanged(name, target string, from, to upstream.State) {
+	level := slog.LevelInfo
+	if to == upstream.Unhealthy || to == upstream.Ejected {
+		level = slog.LevelWarn
+	}
+	a.log.Log(context.Background(), level, "target changed", "upstream", name, "target", target, "from", string(from), "to", string(to))
+}
+
+// upstreams returns the upstreams in the order of their names.
+func (g *generation) upstreams() []*upstream.Upstream {
+	var all []*upstream.Upstream
+	for _, name := range slices.Sorted(maps.Keys(g.origins)) {
+		all = append(all, g.origins[name].upstream)
+	}
+	return all
 }
 
 func accessOf(cfg *config.Config) *admin.Access {

@@ -56,6 +56,7 @@ func (a *App) use(next *generation) {
 	a.access.Enable(next.cfg.Log.Access)
 	a.gate.limit.Store(connectionLimit(next.cfg))
 	a.useCertificates(next.cfg)
+	a.keeper.use(next.upstreams())
 	if last == nil {
 		return
 	}
@@ -101,11 +102,12 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Explain: func(q admin.Question) (*admin.Explanation, error) {
 			return a.current.Load().plan.Explain(a.cache, q)
 		},
-		Table:  func() *rules.Table { return a.current.Load().cfg.Table() },
-		Config: func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
-		Reload: a.reloadCall,
-		Level:  a.level,
-		Log:    a.log,
+		Table:     func() *rules.Table { return a.current.Load().cfg.Table() },
+		Upstreams: a.upstreamStats,
+		Config:    func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
+		Reload:    a.reloadCall,
+		Level:     a.level,
+		Log:       a.log,
 	}
 }
 

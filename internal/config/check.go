@@ -90,6 +90,14 @@ func (l *loader) checkUpstreams() {
 		for _, e := range o.Validate() {
 			l.refuse(append(location{"upstreams", name}, e.Path...), e.Msg)
 		}
+		for _, e := range o.CheckFiles() {
+			loc := append(location{"upstreams", name}, e.Path...)
+			if e.Absent {
+				l.refuseOrWarn(loc, e.Msg)
+			} else {
+				l.refuse(loc, e.Msg)
+			}
+		}
 	}
 	switch d := l.cfg.DefaultUpstream; {
 	case l.isBroken("upstreams"):

@@ -112,7 +112,7 @@ func (w *dumper) comma(i int) {
 	}
 }
 
-// json writes a scalar. It cannot fail: format returns texts, integers and booleans.
+// json writes a scalar. It cannot fail: format returns texts, finite numbers and booleans.
 func (w *dumper) json(x any) {
 	b, err := json.Marshal(x)
 	if err != nil {

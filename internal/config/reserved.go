@@ -25,15 +25,6 @@ var reservedKeys = map[string]string{
 	"cache.log.max_records": "the invalidation log in Redis",
 	"cache.log.max_pending": "the invalidation log in Redis",
 
-	"upstreams.*.targets[].weight": "balancing over several targets",
-	"upstreams.*.balance":          "balancing over several targets",
-	"upstreams.*.tls":              "TLS settings for upstreams",
-	"upstreams.*.retries":          "retries",
-	"upstreams.*.retry_budget":     "retries",
-	"upstreams.*.health":           "health checks",
-	"upstreams.*.breaker":          "circuit breakers",
-	"upstreams.*.max_ejected":      "circuit breakers",
-
 	"routes[].write":                           "writing through the cache",
 	"routes[].session":                         "edge sessions",
 	"routes[].cache.refresh_at":                "refreshing ahead",

@@ -37,6 +37,8 @@ func kindOf(t reflect.Type, tag reflect.StructTag) (k kind, ok bool) {
 		if tag.Get("unit") == "bytes" {
 			k = sizeKind
 		}
+	case t.Kind() == reflect.Float64:
+		k = shareKind
 	case t.Kind() == reflect.String:
 		k = textKind
 		if f, ok := formats[tag.Get("format")]; ok {
@@ -86,6 +88,21 @@ var integerKind = kind{
 	},
 	format: func(v reflect.Value) any { return v.Int() },
 	schema: map[string]any{"type": "integer"},
+}
+
+// shareKind is a part of a whole.
+var shareKind = kind{
+	want:  "a share from 0 to 1 such as 0.2",
+	typed: true,
+	parse: func(s string) (any, error) {
+		x, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(x >= 0 && x <= 1) {
+			return nil, errors.New("not a share from 0 to 1, such as 0.2")
+		}
+		return x, nil
+	},
+	format: func(v reflect.Value) any { return v.Float() },
+	schema: map[string]any{"type": "number", "minimum": 0, "maximum": 1},
 }
 
 var boolKind = kind{

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"runtime"
@@ -102,25 +103,25 @@ func (l *AccessLog) put(at *lot, r *cache.Report) bool {
 	return true
 }
 
-// Run writes the lines until ctx ends, and then those that are left. The error is the writer's.
+// Run writes the lines until ctx ends, and then those that are left. It returns nil.
 func (l *AccessLog) Run(ctx context.Context) error {
 	tick := time.NewTicker(writeEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return l.flush()
+			l.flush()
+			return nil
 		case <-l.wake:
 		case <-tick.C:
 		}
-		if err := l.flush(); err != nil {
-			return err
-		}
+		l.flush()
 	}
 }
 
-// flush writes what the lots hold.
-func (l *AccessLog) flush() error {
+// flush writes what the lots hold. Lines that cannot be written are lost, and counted: a full disk or a closed pipe must not stop the
+// proxy.
+func (l *AccessLog) flush() {
 	for i := range l.lots {
 		at := &l.lots[i]
 		at.mu.Lock()
@@ -129,12 +130,11 @@ func (l *AccessLog) flush() error {
 		at.mu.Unlock()
 		if len(lines) > 0 {
 			if _, err := l.w.Write(lines); err != nil {
-				return err
+				l.lost.Add(uint64(bytes.Count(lines, []byte{'\n'})))
 			}
 		}
 		at.mu.Lock()
 		at.spare = lines
 		at.mu.Unlock()
 	}
-	return nil
 }

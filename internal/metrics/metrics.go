@@ -11,6 +11,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rules"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
@@ -23,6 +24,7 @@ type Sources struct {
 	Applied     func() invalidation.Position
 	Connections func() Connections
 	AccessLost  func() uint64 // lines of the access log that were dropped
+	Upstreams   func() map[string]upstream.Stats
 }
 
 // Connections are the figures of the main listeners.
@@ -148,6 +150,9 @@ var (
 	maxConns       = gauge("connections_limit", "How many client connections there may be.")
 	refusedConns   = counter("connections_refused_total", "Client connections answered with 503 because there were too many.")
 	accessLogLost  = counter("access_log_dropped_total", "Lines of the access log that were dropped because they came faster than they could be written.")
+	targets        = gauge("upstream_targets", "Targets of an upstream, by how they stand.", "upstream", "state")
+	breakers       = gauge("breaker_state", "How a breaker stands: 0 closed, 1 half-open, 2 open. The name is UPSTREAM/TARGET.", "name")
+	retries        = counter("upstream_retries_total", "Requests that were sent to a further target because one had failed them.", "upstream")
 	removalReasons = []tiers.RemoveReason{tiers.Evicted, tiers.Rejected, tiers.Expired, tiers.Deleted}
 )
 
@@ -158,7 +163,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, f := range []figure{
 		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, panics,
-		invalidations, appliedSeq, openConns, maxConns, refusedConns, accessLogLost,
+		invalidations, appliedSeq, openConns, maxConns, refusedConns, accessLogLost, targets, breakers, retries,
 	} {
 		out <- f.desc
 	}
@@ -192,4 +197,20 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	maxConns.send(out, float64(conns.Limit))
 	refusedConns.send(out, float64(conns.Refused))
 	accessLogLost.send(out, float64(m.sources.AccessLost()))
+
+	for name, u := range m.sources.Upstreams() {
+		collectUpstream(out, name, &u)
+	}
+}
+
+func collectUpstream(out chan<- prometheus.Metric, name string, u *upstream.Stats) {
+	retries.send(out, float64(u.Retries), name)
+	count := map[upstream.State]int{}
+	for _, t := range u.Targets {
+		count[t.State]++
+		breakers.send(out, float64(t.Breaker), name+"/"+t.Name)
+	}
+	for _, state := range upstream.States() {
+		targets.send(out, float64(count[state]), name, string(state))
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/metrics"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 	"github.com/cacheproxy/cacheproxy/tiers"
@@ -51,6 +52,11 @@ func sources() metrics.Sources {
 		Applied:     func() invalidation.Position { return invalidation.Position{Epoch: 1, Seq: 33} },
 		Connections: func() metrics.Connections { return metrics.Connections{Open: 41, Limit: 42, Refused: 43} },
 		AccessLost:  func() uint64 { return 44 },
+		Upstreams: func() map[string]upstream.Stats {
+			return map[string]upstream.Stats{"shop": {Retries: 51, Targets: []upstream.TargetStats{
+				{Name: "a:80", State: upstream.Healthy}, {Name: "b:80", State: upstream.Ejected, Breaker: 2}, {Name: "c:80", State: upstream.Ejected, Breaker: 2},
+			}}}
+		},
 	}
 }
 
@@ -117,6 +123,10 @@ func TestFiguresOfTheParts(t *testing.T) {
 		`config_reloads_total{result="ok"} 1`, `config_reloads_total{result="refused"} 2`,
 		`upstream_requests_total{code="200",upstream="shop"} 1`, `upstream_requests_total{code="error",upstream="shop"} 1`,
 		`upstream_duration_seconds_count{upstream="shop"} 2`, `upstream_duration_seconds_bucket{upstream="shop",le="0.025"} 1`,
+		`upstream_retries_total{upstream="shop"} 51`,
+		`upstream_targets{state="healthy",upstream="shop"} 1`, `upstream_targets{state="ejected",upstream="shop"} 2`,
+		`upstream_targets{state="unhealthy",upstream="shop"} 0`, `upstream_targets{state="half-open",upstream="shop"} 0`,
+		`breaker_state{name="shop/a:80"} 0`, `breaker_state{name="shop/c:80"} 2`,
 		`build_info{version="v1"} 1`,
 	)
 	for _, name := range []string{"# TYPE go_goroutines gauge", "# TYPE process_open_fds gauge"} {

@@ -75,31 +75,3 @@ func (t *tunnel) CloseWrite() error {
 	}
 	return t.Close()
 }
-
-// upload is the body of a request. It keeps the error of its source, because
-// that is the client's failure and not the upstream's.
-type upload struct {
-	io.ReadCloser
-	mu  sync.Mutex // guards err: http.Transport reads in a goroutine of its own
-	err error
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	n, err := u.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
-		u.mu.Lock()
-		u.err = err
-		u.mu.Unlock()
-	}
-	return n, err
-}
-
-// failure returns the error of the source, or nil.
-func (u *upload) failure() error {
-	if u == nil {
-		return nil
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.err
-}

@@ -25,6 +25,9 @@ type conn struct {
 	written atomic.Int64 // bytes that it has written
 	lost    atomic.Pointer[loss]
 
+	open   *atomic.Int64 // counts the target's connections; nil in tests
+	closed atomic.Bool
+
 	ended   atomic.Bool // Read has come to the end: what Write says from then on tells nothing new
 	writing sync.Mutex  // held by a Write
 }
@@ -74,10 +77,21 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Close closes the connection. Calling it again does nothing more.
+func (c *conn) Close() error {
+	if c.open != nil && c.closed.CompareAndSwap(false, true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
 // dialer opens connections to one target.
 type dialer struct {
-	connect, idle time.Duration
-	tls           *tls.Config // for https; nil for http
+	address address
+	name    *name // of the target's host; nil where that is an address or a socket
+	timeout Timeouts
+	tls     *tls.Config // for https; nil else
+	open    *atomic.Int64
 }
 
 // dialError marks the errors of dialing among those of a round trip.
@@ -85,25 +99,82 @@ type dialError struct{ error }
 
 func (e *dialError) Unwrap() error { return e.error }
 
-// dial is for http.Transport, with and without TLS. The whole of it, handshake
-// included, may take the connect time-out.
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.connect)
+// errPlain says that the target does not speak HTTP/2 over TLS.
+var errPlain = errors.New("the target did not choose HTTP/2")
+
+// plain is for an http.Transport of HTTP/1.1, with and without TLS.
+func (d *dialer) plain(ctx context.Context, _, _ string) (net.Conn, error) {
+	c, err := d.dial(ctx, "http/1.1")
+	if err != nil {
+		return nil, err // not c: it would be an interface that holds nil
+	}
+	return c, nil
+}
+
+// dial opens a connection. The whole of it, looking up the name and the TLS
+// handshake included, may take the connect time-out. Over TLS the protocols are
+// offered; where the first is h2, another that is chosen is an error, errPlain.
+func (d *dialer) dial(ctx context.Context, protocols ...string) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout.Connect)
 	defer cancel()
-	socket, err := new(net.Dialer).DialContext(ctx, network, address)
+	socket, err := d.connect(ctx)
 	if err != nil {
 		return nil, &dialError{err}
 	}
-	c := &conn{Conn: socket, socket: socket, idle: d.idle}
+	c := &conn{Conn: socket, socket: socket, idle: d.timeout.Idle, open: d.open}
+	d.open.Add(1)
 	if d.tls != nil {
-		secure := tls.Client(socket, d.tls)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			socket.Close() // the handshake's error is the one that counts
+		if err := c.secure(ctx, d.tls, protocols); err != nil {
+			c.Close() // the handshake's error is the one that counts
 			return nil, &dialError{err}
 		}
-		c.Conn = secure
 	}
 	return c, nil
+}
+
+func (c *conn) secure(ctx context.Context, settings *tls.Config, protocols []string) error {
+	settings = settings.Clone()
+	settings.NextProtos = protocols
+	secure := tls.Client(c.socket, settings)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	if protocols[0] == "h2" && secure.ConnectionState().NegotiatedProtocol != "h2" {
+		return errPlain
+	}
+	c.Conn = secure
+	return nil
+}
+
+// connect opens the connection below TLS.
+func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
+	network, address, ok := d.address.socket()
+	if ok {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	addresses, err := d.name.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, port := d.address.hostPort()
+	for i, a := range addresses {
+		var c net.Conn
+		if c, err = dialOne(ctx, net.JoinHostPort(a.String(), port), len(addresses)-i); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// dialOne connects to one of several addresses: it may take its part of the time
+// that is left, so that one that does not answer leaves some for the others.
+func dialOne(ctx context.Context, address string, left int) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		defer cancel()
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }
 
 // isReset reports whether the peer's system has refused what was sent. A process

@@ -18,6 +18,7 @@ const (
 	Broken                  // the connection was lost
 	Malformed               // what came is not HTTP, or goes over a limit
 	Busy                    // all connections were in use for too long
+	Down                    // every target has failed, and none is tried now
 
 	kinds = iota
 )
@@ -37,6 +38,8 @@ func (k Kind) String() string {
 		return "malformed"
 	case Busy:
 		return "busy"
+	case Down:
+		return "down"
 	}
 	return "kind(" + strconv.Itoa(int(k)) + ")"
 }
@@ -46,12 +49,15 @@ func (k Kind) String() string {
 // the upstream's failure and never an Error.
 type Error struct {
 	Upstream string // its name
-	Target   string // the URL of the target
+	Target   string // the URL of the target; "" where none was asked
 	Kind     Kind
 	Err      error // the cause
 }
 
 func (e *Error) Error() string {
+	if e.Target == "" {
+		return fmt.Sprintf("upstream %s: %s: %v", e.Upstream, e.Kind, e.Err)
+	}
 	return fmt.Sprintf("upstream %s (%s): %s: %v", e.Upstream, e.Target, e.Kind, e.Err)
 }
 
@@ -62,11 +68,12 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Failure() string { return e.Kind.String() }
 
 // Status is what the client is told (RFC 9110, section 15.6): 504 where the
-// upstream was too slow, 503 where there are too many requests for it, else 502.
+// upstream was too slow, 503 where there are too many requests for it or where it
+// is not tried at all, else 502.
 func (e *Error) Status() int {
 	var timeout net.Error
 	switch {
-	case e.Kind == Busy:
+	case e.Kind == Busy, e.Kind == Down:
 		return http.StatusServiceUnavailable
 	case e.Kind == Timeout, e.Kind == IdleTimeout,
 		e.Kind == Connect && errors.As(e.Err, &timeout) && timeout.Timeout():
@@ -78,7 +85,9 @@ func (e *Error) Status() int {
 // Causes that are found here and not by net/http or the operating system.
 var (
 	errBusy        = errors.New("all connections were in use")
+	errDown        = errors.New("every target has failed lately")
 	errSilent      = errors.New("nothing came for the idle time of a body")
+	errUntaken     = errors.New("nothing of the request's body was taken for the idle time of a body")
 	errManyInterim = fmt.Errorf("more than %d interim responses", maxInterim)
 	errNotAnswer   = errors.New("a response came before the request was sent")
 	errNoAnswer    = errors.New("the connection was closed without an answer")

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -10,12 +11,21 @@ import (
 )
 
 func TestValidateReportsEveryMistake(t *testing.T) {
-	o := Options{Targets: []Target{{URL: "ftp://x"}, {URL: ""}}, Host: "other"}
+	o := Options{
+		Targets: []Target{{URL: "ftp://x"}, {URL: ""}, {"http://same", 1}, {"http://same/", 2}},
+		Balance: "random", Host: "other", TLS: TLS{KeyFile: "key.pem"},
+		Retries: -1, RetryBudget: 1.5, MaxEjected: math.NaN(), Health: Health{Path: "healthz"},
+	}
 	var got []string
 	for _, f := range o.Validate() {
 		got = append(got, strings.Join(f.Path, "."))
 	}
-	want := []string{"targets", "targets.0.url", "targets.1.url", "host", "timeout.connect", "timeout.response_header", "timeout.idle", "max_connections"}
+	want := []string{
+		"targets.0.url", "targets.0.weight", "targets.1.url", "targets.1.weight", "targets.3.url", "balance", "host", "tls.key_file",
+		"timeout.connect", "timeout.response_header", "timeout.idle", "retries", "retry_budget",
+		"health.path", "health.interval", "health.timeout", "health.unhealthy_after", "health.healthy_after",
+		"breaker.failures", "breaker.open_for", "max_ejected", "max_connections",
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("mistakes at %q, want %q", got, want)
 	}
@@ -46,8 +56,14 @@ func TestTargetURL(t *testing.T) {
 		{"origin.example", "should begin with http://"},
 		{"//origin.example", "should begin with http://"},
 		{"ftp://origin.example", "should begin with http://"},
-		{"h2c://origin.example", "the scheme h2c is not built yet"},
-		{"unix:///run/app.sock", "the scheme unix is not built yet"},
+		{"h2c://origin.example", ""},
+		{"h2c://origin.example/x", "rewrite.add_prefix"},
+		{"unix:///run/app.sock", ""},
+		{"unix://run/app.sock", "three slashes"},
+		{"unix:run/app.sock", "should name a socket"},
+		{"unix:///", "should name a socket"},
+		{"unix:///run/", "should name a socket"},
+		{"unix:///" + strings.Repeat("x", 107), "at most 107 bytes"},
 		{"http://", "has no host"},
 		{"http://:80", "has no host"},
 		{"http://origin.example:", "colon without a port"},
@@ -83,12 +99,12 @@ func FuzzTargetURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := Target{URL: u.Scheme + "://" + u.Host}.parse()
+		again, err := Target{URL: u.String()}.parse()
 		if err != nil {
-			t.Fatalf("%q is taken, but what is used of it (%s://%s) is not: %v", url, u.Scheme, u.Host, err)
+			t.Fatalf("%q is taken, but what is used of it (%s) is not: %v", url, u, err)
 		}
-		if again.Host != u.Host || again.Hostname() == "" {
-			t.Errorf("%q: host %q, then %q", url, u.Host, again.Host)
+		if again != u {
+			t.Errorf("%q: %v, then %v", url, u, again)
 		}
 	})
 }
@@ -109,8 +125,8 @@ func TestDefaultsAreThoseOfTheTags(t *testing.T) {
 			}
 			want, ok := f.Tag.Lookup("default")
 			if !ok {
-				if f.Tag.Get("required") != "true" {
-					t.Errorf("%s has neither a default nor must it be given", f.Name)
+				if f.Tag.Get("required") != "true" && !(f.Type.Kind() == reflect.String && v.Field(i).IsZero()) {
+					t.Errorf("%s has neither a default nor must it be given, nor is it a text that may be empty", f.Name)
 				}
 				continue
 			}
@@ -124,6 +140,10 @@ func TestDefaultsAreThoseOfTheTags(t *testing.T) {
 				got, want = x.String(), d.String()
 			case int:
 				got = strconv.Itoa(x)
+			case float64:
+				got = strconv.FormatFloat(x, 'g', -1, 64)
+			case bool:
+				got = strconv.FormatBool(x)
 			case string:
 				got = x
 			}

@@ -94,8 +94,8 @@ func TestConnectionOfAClientWhoHasGoneIsUsed(t *testing.T) {
 	origin := badorigin.New(t, badorigin.OK("fine"))
 	u := reach(t, origin.URL, func(o *Options) { o.MaxConnections = 1 })
 	dials, gate, dialing := 0, make(chan struct{}), make(chan struct{}, 9)
-	dial := u.transport.DialContext
-	u.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	dial := u.targets[0].pool.Load().plain.DialContext
+	u.targets[0].pool.Load().plain.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		dialing <- struct{}{}
 		<-gate
 		return dial(ctx, network, address)

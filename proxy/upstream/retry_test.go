@@ -1,305 +1,272 @@
 package upstream
 
 import (
+	"errors"
+	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"os"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/internal/badorigin"
 )
 
-var discard = log.New(io.Discard, "", 0)
-
-// silence sends the log of net/http to w until the test ends.
-func silence(t *testing.T, w io.Writer) {
-	log.SetOutput(w)
-	t.Cleanup(func() { log.SetOutput(os.Stderr) })
-}
-
-// An origin that has read a request and closes without an answer may have acted
-// on it. It must not see the request again, not even a safe one.
-func TestRequestThatWasReadIsNotRepeated(t *testing.T) {
-	for _, tt := range []struct {
-		method string
-		body   string
-		field  string
-	}{
-		{"GET", "", ""}, {"HEAD", "", ""}, {"OPTIONS", "", ""}, {"TRACE", "", ""}, {"DELETE", "", ""}, {"POST", "", ""},
-		{"GET", "body", ""}, {"PUT", "body", ""}, {"POST", "body", ""},
-		{"POST", "", "Idempotency-Key"}, {"POST", "", "X-Idempotency-Key"}, {"GET", "", "Idempotency-Key"}, {"POST", "body", "Idempotency-Key"},
-	} {
-		t.Run(strings.TrimSpace(tt.method+" "+tt.body+" "+tt.field), func(t *testing.T) {
-			origin := badorigin.New(t, badorigin.Routes(map[string]badorigin.Handler{
-				"/first": badorigin.OK("fine"),
-				"/gone":  badorigin.Hangup(),
-			}))
-			u := reach(t, origin.URL)
-			if _, _, err := get(t, u, "/first"); err != nil { // so that the connection is a kept one
-				t.Fatal(err)
-			}
-			var body io.Reader
-			if tt.body != "" {
-				body = strings.NewReader(tt.body) // NewRequest makes a GetBody for it
-			}
-			req := request(t, tt.method, "/gone", body)
-			if tt.field != "" {
-				req.Header.Set(tt.field, "k1")
-			}
-			_, err := u.RoundTrip(req)
-			wantError(t, u, err, Broken, 502)
-			if n := origin.Count("/gone"); n != 1 {
-				t.Errorf("the origin got the request %d times, want once", n)
-			}
-			if n := origin.Connections(); n != 1 {
-				t.Errorf("%d connections, want 1: the request was not sent on the kept one", n)
-			}
-		})
-	}
-}
-
-// onceOrigin is a server whose connections take one request each. It answers it
-// in full, keeps the connection as far as anybody can see until it
-// is told to close it.
-type onceOrigin struct {
-	url      string
-	listener net.Listener
-	wg       sync.WaitGroup
-
-	mu       sync.Mutex // guards the following
-	requests int
-	open     []*net.TCPConn
-}
-
-func newOnceOrigin(t *testing.T) *onceOrigin {
+// refusing returns the URL of a port that nobody listens on.
+func refusing(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &onceOrigin{url: "http://" + l.Addr().String(), listener: l}
-	o.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return // closed at the end of the test
+	defer l.Close()
+	return "http://" + l.Addr().String()
+}
+
+// A request that one target fails and that may be sent again goes to another,
+// and to no third.
+func TestRetryOnAnotherTarget(t *testing.T) {
+	never := make(chan struct{})
+	failures := map[string]badorigin.Handler{
+		"hangs up":      badorigin.Hangup(),
+		"resets":        func(c *badorigin.Conn, _ *badorigin.Request) { c.Reset() },
+		"never answers": badorigin.SlowHead(never, nil),
+		"garbage":       badorigin.Garbage("SSH-2.0-OpenSSH\r\n"),
+		"502":           func(c *badorigin.Conn, _ *badorigin.Request) { c.Respond(502, "bad") },
+		"503":           func(c *badorigin.Conn, _ *badorigin.Request) { c.Respond(503, "busy") },
+		"504":           func(c *badorigin.Conn, _ *badorigin.Request) { c.Respond(504, "slow") },
+		"refuses":       nil,
+	}
+	requests := []struct {
+		method, body string
+		again        bool
+	}{
+		{"GET", "", true}, {"HEAD", "", true}, {"OPTIONS", "", true}, {"TRACE", "", true},
+		{"PUT", "", true}, {"DELETE", "", true}, {"PUT", "content", true}, {"GET", "content", true},
+		{"POST", "", false}, {"POST", "content", false}, {"PATCH", "content", false},
+	}
+	silence(t, io.Discard) // the origin sends a body to HEAD too
+	for name, handler := range failures {
+		t.Run(name, func(t *testing.T) {
+			bad := refusing(t)
+			if handler != nil {
+				bad = badorigin.New(t, handler).URL
 			}
-			o.answer(c.(*net.TCPConn))
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		o.closeAll()
-		o.wg.Wait()
-	})
-	return o
-}
-
-func (o *onceOrigin) answer(c *net.TCPConn) {
-	buf := make([]byte, 4096)
-	if _, err := c.Read(buf); err != nil { // one segment holds the whole request
-		c.Close()
-		return
-	}
-	o.mu.Lock()
-	o.requests++
-	o.open = append(o.open, c)
-	o.mu.Unlock()
-	io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine") // where it fails the client says so
-}
-
-// closeAll closes the connections without reading what has come on them.
-func (o *onceOrigin) closeAll() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, c := range o.open {
-		c.Close()
-	}
-	o.open = nil
-}
-
-func (o *onceOrigin) count() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.requests
-}
-
-// A kept connection that the origin closes while the next request is on its way
-// to it: the request was not read, and is sent again on another connection.
-func TestRequestOnAStaleConnectionIsSentAgain(t *testing.T) {
-	const trials = 500
-	o := newOnceOrigin(t)
-	u := reach(t, o.url)
-	for i := range trials {
-		var wg sync.WaitGroup
-		if i > 0 {
-			wg.Go(o.closeAll)
-		}
-		if status, body, err := get(t, u, "/"); err != nil || status != http.StatusOK || body != "fine" {
-			t.Fatalf("trial %d: got %d %q, %v", i, status, body, err)
-		}
-		wg.Wait()
-		if n := o.count(); n != i+1 {
-			t.Fatalf("after trial %d the origin has read %d requests, want %d", i, n, i+1)
-		}
-	}
-}
-
-// The same where the request is certain to be under way: the origin's process is
-// busy elsewhere while its system takes the request, and closes without having
-// read it. Its system then resets the connection.
-func TestUnreadRequestIsSentAgain(t *testing.T) {
-	for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
-		t.Run(method, func(t *testing.T) {
-			silence(t, io.Discard) // the origin sends a body to HEAD too
-			o := newOnceOrigin(t)
-			u := reach(t, o.url)
-			if _, _, err := get(t, u, "/"); err != nil {
-				t.Fatal(err)
-			}
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				// A byte of the request has come on the kept connection.
-				o.mu.Lock()
-				c := o.open[0]
-				o.mu.Unlock()
-				if _, err := c.Read(make([]byte, 1)); err != nil {
-					t.Errorf("the kept connection: %v", err)
+			good := badorigin.New(t, badorigin.OK("fine"))
+			for _, tt := range requests {
+				u := several(t, []string{bad, good.URL}, func(o *Options) { o.Timeout.ResponseHeader = 100 * time.Millisecond })
+				var body io.Reader
+				if tt.body != "" {
+					body = struct{ io.Reader }{strings.NewReader(tt.body)} // it cannot be rewound
 				}
-				o.closeAll()
-			})
-			response, err := u.RoundTrip(request(t, method, "/", nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			response.Body.Close()
-			wg.Wait()
-			if n := o.count(); n != 2 {
-				t.Errorf("the origin has read %d requests, want 2", n)
+				before := good.Count("")
+				response, err := u.RoundTrip(request(t, tt.method, "/x", body))
+				status := 0
+				if err == nil {
+					status = response.StatusCode
+					response.Body.Close()
+				}
+				if again := status == 200; again != tt.again {
+					t.Errorf("%s %s: got %d, %v; sent again: %v, want %v", tt.method, tt.body, status, err, again, tt.again)
+				}
+				if n := good.Count("") - before; n > 1 || n == 0 == tt.again {
+					t.Errorf("%s %s: the other target got it %d times", tt.method, tt.body, n)
+				}
+				if tt.again {
+					if got := string(good.Requests()[before].Body); got != tt.body {
+						t.Errorf("%s: the other target got the body %q, want %q", tt.method, got, tt.body)
+					}
+				}
+				s := u.Stats()
+				if s.InFlight != 0 || u.targets[0].inFlight != 0 || u.targets[1].inFlight != 0 || s.Targets[0].Failures != 1 {
+					t.Errorf("%s: after the request the stats are %+v", tt.method, s)
+				}
 			}
 		})
 	}
 }
 
-// What is not safe is not sent again even there: whoever reset the connection
-// may have read the request before.
-func TestUnsafeRequestThatWasResetIsNotRepeated(t *testing.T) {
-	origin := badorigin.New(t, badorigin.Routes(map[string]badorigin.Handler{
-		"/first": badorigin.OK("fine"),
-		"/reset": func(c *badorigin.Conn, _ *badorigin.Request) { c.Reset() },
-	}))
-	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
-		u := reach(t, origin.URL)
-		if _, _, err := get(t, u, "/first"); err != nil {
-			t.Fatal(err)
-		}
-		before := origin.Count("/reset")
-		_, err := u.RoundTrip(request(t, method, "/reset", nil))
-		wantError(t, u, err, Broken, 502)
-		if n := origin.Count("/reset") - before; n != 1 {
-			t.Errorf("the origin got a %s %d times, want once", method, n)
-		}
-	}
-}
-
-// What had ended before the request began to be written was not read, whatever
-// the connection's end looked like.
-func TestMayRepeat(t *testing.T) {
-	type state struct{ read, begun, written int64 }
+func TestWhatIsNotRetried(t *testing.T) {
 	tests := []struct {
-		name string
-		at   state // when the request got the connection
-		now  state
-		lost *loss
-		want bool
+		name   string
+		first  badorigin.Handler
+		change func(*Options)
+		body   string
 	}{
-		{"nothing was written", state{9, 9, 9}, state{9, 9, 9}, &loss{err: io.EOF, begun: 9}, true},
-		{"nothing came to be written", state{9, 9, 9}, state{9, 19, 9}, &loss{err: io.ErrClosedPipe, begun: 19}, true},
-		{"closed after it was written", state{9, 9, 9}, state{9, 19, 19}, &loss{err: io.EOF, begun: 19}, false},
-		{"closed before it was written", state{9, 9, 9}, state{9, 19, 19}, &loss{err: io.EOF, begun: 9}, true},
-		{"closed before it was acknowledged", state{9, 9, 9}, state{9, 19, 19}, &loss{err: io.EOF, begun: 19, unread: true}, true},
-		{"reset after an answer had begun", state{9, 9, 9}, state{10, 19, 19}, &loss{err: io.EOF, begun: 19, unread: true}, false},
-		{"not lost", state{9, 9, 9}, state{9, 19, 19}, nil, false},
+		{"an ordinary error", func(c *badorigin.Conn, _ *badorigin.Request) { c.Respond(500, "oops") }, nil, ""},
+		{"a body that breaks off", badorigin.Short(100, "half"), nil, ""},
+		{"with retries: 0", badorigin.Hangup(), func(o *Options) { o.Retries = 0 }, ""},
+		{"with retry_budget: 0", badorigin.Hangup(), func(o *Options) { o.RetryBudget = 0 }, ""},
+		{"a body too large to be kept", badorigin.Hangup(), nil, strings.Repeat("x", replayable+1)},
 	}
 	for _, tt := range tests {
-		c := &conn{}
-		c.read.Store(tt.now.read)
-		c.begun.Store(tt.now.begun)
-		c.written.Store(tt.now.written)
-		if tt.lost != nil {
-			c.lost.Store(tt.lost)
-		}
-		a := &attempt{}
-		a.leg.Store(&leg{conn: c, read: tt.at.read, begun: tt.at.begun, written: tt.at.written})
-		if got := a.mayRepeat(); got != tt.want {
-			t.Errorf("%s: mayRepeat is %v, want %v", tt.name, got, tt.want)
-		}
-	}
-	if !new(attempt).mayRepeat() {
-		t.Error("a request that never got a connection may be sent again")
+		t.Run(tt.name, func(t *testing.T) {
+			first, second := badorigin.New(t, tt.first), badorigin.New(t, badorigin.OK("fine"))
+			u := several(t, []string{first.URL, second.URL}, func(o *Options) {
+				if tt.change != nil {
+					tt.change(o)
+				}
+			})
+			response, err := u.RoundTrip(request(t, "PUT", "/", strings.NewReader(tt.body)))
+			if err == nil {
+				io.Copy(io.Discard, response.Body) // that it breaks off is the point of one case
+				response.Body.Close()
+			}
+			if a, b := first.Count(""), second.Count(""); a != 1 || b != 0 {
+				t.Errorf("the first target got %d requests and the second %d, want 1 and 0", a, b)
+			}
+		})
 	}
 }
 
-// Where FIN and request cross, what the peer's system has acknowledged decides.
-func TestUnacknowledged(t *testing.T) {
-	pair := func(t *testing.T) (client, server *net.TCPConn) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+// What the last target says is what the client gets.
+func TestRetriesEnd(t *testing.T) {
+	busy := func(c *badorigin.Conn, _ *badorigin.Request) { c.Respond(503, "busy", "Retry-After: 7") }
+	for _, retries := range []int{1, 2, 9} {
+		var origins []*badorigin.Origin
+		var urls []string
+		for range 4 {
+			o := badorigin.New(t, busy)
+			origins, urls = append(origins, o), append(urls, o.URL)
+		}
+		u := several(t, urls, func(o *Options) { o.Retries = retries })
+		response, err := u.RoundTrip(request(t, "GET", "/", nil))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != 503 || string(body) != "busy" || response.Header.Get("Retry-After") != "7" {
+			t.Errorf("got %d %q, %v", response.StatusCode, body, err)
 		}
-		s, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
+		sum := 0
+		for _, o := range origins {
+			sum += o.Count("")
+			if o.Count("") > 1 {
+				t.Errorf("retries %d: one target was asked %d times", retries, o.Count(""))
+			}
 		}
-		t.Cleanup(func() { c.Close(); s.Close() })
-		return c.(*net.TCPConn), s.(*net.TCPConn)
-	}
-	write := func(t *testing.T, c net.Conn) {
-		if _, err := io.WriteString(c, "request"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	atEnd := func(t *testing.T, c net.Conn) {
-		if _, err := c.Read(make([]byte, 1)); err == nil {
-			t.Fatal("the connection is not at its end")
+		if want := 1 + min(retries, 3); sum != want || u.Stats().Retries != uint64(want-1) {
+			t.Errorf("retries %d: %d requests were sent, want %d; the stats say %d retries", retries, sum, want, u.Stats().Retries)
 		}
 	}
+}
 
-	client, server := pair(t)
-	write(t, client)
-	if _, err := io.ReadFull(server, make([]byte, 7)); err != nil {
-		t.Fatal(err)
+// A request that was not sent has used up no retry: nobody can have been asked
+// too often.
+func TestRefusedConnectionsUseUpNoRetries(t *testing.T) {
+	good := badorigin.New(t, badorigin.OK("fine"))
+	for _, tt := range []struct {
+		method string
+		want   int
+	}{{"GET", 200}, {"POST", 0}} {
+		u := several(t, []string{refusing(t), refusing(t), refusing(t), good.URL})
+		response, err := u.RoundTrip(request(t, tt.method, "/", nil))
+		got := 0
+		if err == nil {
+			got = response.StatusCode
+			response.Body.Close()
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %d, %v, want %d", tt.method, got, err, tt.want)
+		}
 	}
-	server.Close()
-	atEnd(t, client)
-	if unacknowledged(client) {
-		t.Error("the peer read and closed: unacknowledged is true, want false")
-	}
+}
 
-	if runtime.GOOS != "linux" {
-		t.Skip("this system does not tell")
+// A client that has gone is no reason to ask anybody else.
+func TestClientWhoHasGoneIsNotRetried(t *testing.T) {
+	gone := errors.New("the client hung up")
+	first, second := badorigin.New(t, badorigin.OK("fine")), badorigin.New(t, badorigin.OK("fine"))
+	u := several(t, []string{first.URL, second.URL})
+	for range 10 {
+		if _, err := u.RoundTrip(request(t, "PUT", "/", io.MultiReader(strings.NewReader("half"), errorReader{gone}))); !errors.Is(err, gone) {
+			t.Fatalf("the error is %v, want that of the body", err)
+		}
 	}
-	client, server = pair(t)
-	server.Close()
-	write(t, client) // into a connection that the peer has closed: the answer is a reset
-	atEnd(t, client)
-	if !unacknowledged(client) {
-		t.Error("the peer had closed before: unacknowledged is false, want true")
+	for _, s := range u.Stats().Targets {
+		if s.Failures != 0 || s.State != Healthy || s.Requests != 5 {
+			t.Errorf("clients that hung up left the target as %+v", s)
+		}
 	}
-	client.Close()
-	if unacknowledged(client) {
-		t.Error("a closed connection: unacknowledged is true, want false")
+}
+
+// In an outage the targets that still stand are not sent everything twice.
+func TestRetryBudget(t *testing.T) {
+	sick := badorigin.New(t, func(c *badorigin.Conn, r *badorigin.Request) {
+		if r.Number%4 == 0 {
+			c.Respond(200, "fine") // so that its breaker stays closed
+			return
+		}
+		c.Respond(503, "busy")
+	})
+	well := badorigin.New(t, badorigin.OK("fine"))
+	u := several(t, []string{sick.URL, well.URL}, func(o *Options) { o.RetryBudget = 0.1 })
+	const requests = 400
+	for range requests {
+		get(t, u, "/") // some fail, as they should
 	}
-	if p, _ := net.Pipe(); unacknowledged(p) {
-		t.Error("no socket: unacknowledged is true, want false")
+	if got, most := u.Stats().Retries, uint64(requests/10+budgetReserve+1); got > most || got < most/2 {
+		t.Errorf("%d requests had %d retries, want at most %d", requests, got, most)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	start := time.Unix(1000, 0)
+	tests := []struct {
+		name     string
+		share    float64
+		requests int
+		after    time.Duration
+		want     int
+	}{
+		{"none", 0, 1000, 0, 0},
+		{"a quiet upstream", 0.2, 1, 0, budgetReserve + 1},
+		{"a share", 0.2, 1000, 0, budgetReserve + 200},
+		{"within ten seconds", 0.2, 1000, 9 * time.Second, budgetReserve + 200},
+		{"later", 0.2, 1000, 10 * time.Second, budgetReserve},
+		{"much later", 0.2, 1000, time.Hour, budgetReserve},
+	}
+	for _, tt := range tests {
+		b := budget{share: tt.share}
+		for range tt.requests {
+			b.deposit(start)
+		}
+		got := 0
+		for b.withdraw(start.Add(tt.after)) {
+			got++
+		}
+		if got != tt.want {
+			t.Errorf("%s: %d retries, want %d", tt.name, got, tt.want)
+		}
+	}
+	b := budget{share: 0.5}
+	for i := range 1000 { // a minute and more of one retry for each two requests: as much as there may be
+		now := start.Add(time.Duration(i) * 100 * time.Millisecond)
+		b.deposit(now)
+		if i%2 == 0 && !b.withdraw(now) {
+			t.Fatalf("the retry of request %d was refused", i)
+		}
+	}
+}
+
+// With every target down the error says so at once, and how the client is told.
+func TestDown(t *testing.T) {
+	u := several(t, []string{refusing(t), refusing(t)})
+	var last error
+	for range 2 * 5 {
+		_, _, last = get(t, u, "/")
+	}
+	begin := time.Now()
+	_, err := u.RoundTrip(request(t, "POST", "/", strings.NewReader("body")))
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Down || e.Status() != http.StatusServiceUnavailable || e.Failure() != "down" {
+		t.Errorf("with every target down: %v (before that %v)", err, last)
+	}
+	if d := time.Since(begin); d > 5*time.Second {
+		t.Errorf("it took %v to fail fast", d)
+	}
+	if want := "upstream shop: down: every target has failed lately"; fmt.Sprint(err) != want {
+		t.Errorf("the error reads %q, want %q", err, want)
 	}
 }

@@ -2,22 +2,14 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
-	"os"
 	"strconv"
 	"sync/atomic"
 	"time"
 )
 
-// maxHeadBytes bounds a response's head. A bad origin may send one without end.
-const maxHeadBytes = 256 << 10
-
-// Upstream sends requests to the target of one upstream. It is safe for
+// Upstream sends requests to the targets of one upstream. It is safe for
 // concurrent use.
 type Upstream struct {
 	// Observe, where it is not nil, is called once for every request, when the
@@ -26,19 +18,28 @@ type Upstream struct {
 	// RoundTrip was called. It is set before the first request and must not block.
 	Observe func(upstream string, code int, d time.Duration)
 
-	name      string
-	target    *url.URL
-	options   Options
-	transport *http.Transport
-	tls       *tls.Config   // nil for http
-	places    chan struct{} // one value for each request under way
+	// Changed, where it is not nil, is called when the state of a target has
+	// changed, one call after another, while Run runs. It is set before Run.
+	Changed func(upstream, target string, from, to State)
+
+	name    string
+	options Options
+	targets []*target
+	roster  *roster
+	budget  budget
+	places  chan struct{} // one value for each request under way
+	closed  atomic.Bool
+
+	resolveEvery time.Duration
 
 	responses [6]atomic.Uint64 // by the first digit of the status code
 	failures  [kinds]atomic.Uint64
+	retries   atomic.Uint64
 }
 
 // New returns the upstream of the given name. The error joins all that
-// [Options.Validate] finds, each an [*OptionError].
+// [Options.Validate] finds, each an [*OptionError]; or it says which file that the
+// options name cannot be used.
 func New(name string, o Options) (*Upstream, error) {
 	var faults []error
 	for _, f := range o.Validate() {
@@ -47,40 +48,38 @@ func New(name string, o Options) (*Upstream, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	target, err := o.Targets[0].parse()
-	if err != nil {
-		return nil, err
+	u := &Upstream{
+		name:         name,
+		options:      o,
+		roster:       newRoster(&o),
+		budget:       budget{share: o.RetryBudget},
+		places:       make(chan struct{}, o.MaxConnections),
+		resolveEvery: resolveEvery,
 	}
-	d := &dialer{connect: o.Timeout.Connect, idle: o.Timeout.Idle}
-	if target.Scheme == "https" {
-		d.tls = &tls.Config{ServerName: target.Hostname(), NextProtos: []string{"http/1.1"}}
+	for _, t := range o.Targets {
+		made, err := u.newTarget(t)
+		if err != nil {
+			return nil, err
+		}
+		u.targets = append(u.targets, made)
 	}
-	return &Upstream{
-		name:    name,
-		target:  target,
-		options: o,
-		tls:     d.tls,
-		places:  make(chan struct{}, o.MaxConnections),
-		transport: &http.Transport{
-			DialContext:            d.dial,
-			DialTLSContext:         d.dial,
-			DisableCompression:     true, // it would decode behind the cache's back
-			ResponseHeaderTimeout:  o.Timeout.ResponseHeader,
-			IdleConnTimeout:        o.Timeout.Idle,
-			MaxIdleConnsPerHost:    o.MaxConnections,
-			MaxConnsPerHost:        o.MaxConnections, // connections that are being opened or closed count too, which places does not see
-			MaxResponseHeaderBytes: maxHeadBytes,
-		},
-	}, nil
+	u.roster.targets = u.targets
+	return u, nil
 }
 
 // Name returns the upstream's name.
 func (u *Upstream) Name() string { return u.name }
 
-// Close closes the connections that no request uses. It ends no request.
-func (u *Upstream) Close() { u.transport.CloseIdleConnections() }
+// Close closes the connections that no request uses, and the others as soon as
+// the last request has ended. It ends no request.
+func (u *Upstream) Close() {
+	u.closed.Store(true)
+	for _, t := range u.targets {
+		t.pool.Load().close()
+	}
+}
 
-// RoundTrip sends req to the target and returns the response's head; the caller
+// RoundTrip sends req to a target and returns the response's head; the caller
 // reads and closes the body. The scheme and authority of req's URL are replaced
 // by the target's, and so is its Host, unless that is preserved. An error, of
 // RoundTrip or of reading the body, is an [*Error] unless it is of the caller's
@@ -107,61 +106,64 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
-	a := &attempt{cancel: cancel}
-	out := u.outgoing(httptrace.WithClientTrace(ctx, a.trace()), req)
-	sent, _ := out.Body.(*upload)
-	a.guard(out)
-
-	fail := func(err error) error { return u.classify(req.Context(), ctx, a, sent, err) }
-	response, err := u.transport.RoundTrip(out)
-	if err == nil {
-		if cause := context.Cause(ctx); cause == errNotAnswer || cause == errManyInterim {
-			response.Body.Close() // the connection has gone with the request
-			err = cause
-		}
-	}
+	u.budget.deposit(time.Now())
+	again := len(u.targets) > 1 && u.options.Retries > 0 && idempotent(req.Method)
+	body := newUpload(req, again)
+	response, err := u.send(req, body, again)
+	body.settle()
 	if err != nil {
-		err = fail(err)
-		cancel(nil)
 		u.release()
-		return nil, err
 	}
-	response.Request = req
-	u.attach(response, cancel, fail)
-	return response, nil
+	return response, err
 }
 
-// attach makes the response's body give the request's place back.
-func (u *Upstream) attach(response *http.Response, cancel func(error), fail func(error) error) {
-	if response.StatusCode == http.StatusSwitchingProtocols {
-		if rwc, ok := response.Body.(io.ReadWriteCloser); ok {
-			b := newBody(rwc, u.options.Timeout.Idle, cancel, fail, u.release)
-			response.Body = &tunnel{ReadWriteCloser: rwc, end: b.end}
-			return
+// send asks one target after another, until one answers or there is no reason
+// to ask a further one. again says that the request may be sent more than once.
+func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Response, error) {
+	key := keyOf(req)
+	v := u.visit(key, again, nil)
+	if v == nil {
+		return nil, u.failure(nil, Down, errDown)
+	}
+	var tried []*target
+	for retries := 0; ; {
+		s := u.attempt(req, v, body)
+		if !again || v.last || !s.mayMeetAnother() || !body.mayRepeat() {
+			return s.deliver()
 		}
+		tried = append(tried, v.target)
+		known := !u.roster.well(v.target)
+		if !known && !s.unsent() {
+			retries++
+		}
+		next := u.another(key, tried, retries, known)
+		if next == nil {
+			return s.deliver()
+		}
+		u.retries.Add(1)
+		s.discard()
+		v = next
 	}
-	if response.Body == http.NoBody {
-		cancel(nil)
-		u.release()
-		return
-	}
-	response.Body = newBody(response.Body, u.options.Timeout.Idle, cancel, fail, u.release)
 }
 
-// outgoing returns a copy of req that is addressed to the target.
-func (u *Upstream) outgoing(ctx context.Context, req *http.Request) *http.Request {
-	out := req.WithContext(ctx)
-	address := *req.URL
-	address.Scheme, address.Host = u.target.Scheme, u.target.Host
-	out.URL = &address
-	if u.options.Host == HostTarget {
-		out.Host = u.target.Host
+// another returns the target that a request goes to which those of tried have
+// failed, or nil where it has failed for good. Where the last of them is known to
+// fail, by now, the request neither uses up its retries nor takes from the budget:
+// it goes where it would have gone, had it come a little later. So it is when it
+// was never sent, as far as its retries go.
+func (u *Upstream) another(key uint64, tried []*target, retries int, known bool) *visit {
+	if retries > u.options.Retries || u.options.RetryBudget == 0 {
+		return nil
 	}
-	if req.Body != nil && req.Body != http.NoBody {
-		out.Body = &upload{ReadCloser: req.Body}
+	v := u.visit(key, true, tried)
+	if v == nil || known || u.budget.withdraw(time.Now()) {
+		return v
 	}
-	return out
+	if v.done != nil {
+		v.done(errNoVerdict)
+	}
+	u.roster.leave(v)
+	return nil
 }
 
 // acquire takes a place, and waits for one no longer than for a connection.
@@ -179,65 +181,59 @@ func (u *Upstream) acquire(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-timer.C:
-		return u.failure(Busy, errBusy)
+		return u.failure(nil, Busy, errBusy)
 	}
 }
 
 func (u *Upstream) release() { <-u.places }
 
-// classify says what an error of the transport, or of reading a body, means.
-// What was decided here comes first, then what the caller has caused, for both
-// make further errors on the connection.
-func (u *Upstream) classify(caller, ctx context.Context, a *attempt, sent *upload, err error) error {
-	cause := context.Cause(ctx)
-	var dial *dialError
-	switch {
-	case cause == errSilent:
-		return u.failure(IdleTimeout, cause)
-	case cause == errManyInterim, cause == errNotAnswer:
-		return u.failure(Malformed, cause)
-	case caller.Err() != nil:
-		return context.Cause(caller)
-	case sent.failure() != nil:
-		return sent.failure()
-	case errors.As(err, &dial):
-		return u.failure(Connect, dial.error)
-	case a.leg.Load() == nil:
-		return err // it cannot be sent as it is
-	}
-	switch lost := a.lost(); {
-	case lost != nil && errors.Is(lost.err, os.ErrDeadlineExceeded):
-		return u.failure(IdleTimeout, lost.err)
-	case lost != nil && lost.err == io.EOF && err == io.EOF:
-		return u.failure(Broken, errNoAnswer)
-	case lost != nil:
-		return u.failure(Broken, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return u.failure(Timeout, err)
-	}
-	return u.failure(Malformed, err)
-}
-
-func (u *Upstream) failure(k Kind, err error) error {
+// failure counts and returns an error; t is nil where no target was asked.
+func (u *Upstream) failure(t *target, k Kind, err error) error {
 	u.failures[k].Add(1)
-	return &Error{Upstream: u.name, Target: u.target.String(), Kind: k, Err: err}
+	e := &Error{Upstream: u.name, Kind: k, Err: err}
+	if t != nil {
+		e.Target = t.text
+	}
+	return e
 }
 
 // Stats is what an upstream has done since it was made.
 type Stats struct {
 	InFlight  int               // requests under way, bodies included
 	Responses map[string]uint64 // heads received, by class: "2xx"
-	Failures  map[string]uint64 // by kind; one of a body counts beside its response
+	Failures  map[string]uint64 // by kind, of each attempt; one of a body counts beside its response
+	Retries   uint64            // requests that were sent to a further target
+	Targets   []TargetStats     // in the order of the options
+}
+
+// TargetStats is what is known of one target.
+type TargetStats struct {
+	URL         string
+	Name        string // its authority, or the path of its socket
+	State       State
+	Since       time.Time // when the state began
+	Breaker     int       // 0 closed, 1 half-open, 2 open
+	Weight      int
+	Connections int64  // open now
+	Requests    uint64 // sent to it
+	Failures    uint64 // of those: no head in time, a lost connection, 502, 503, 504
 }
 
 // Stats returns the numbers up to now. Every class and kind is there.
 func (u *Upstream) Stats() Stats {
-	s := Stats{InFlight: len(u.places), Responses: map[string]uint64{}, Failures: map[string]uint64{}}
+	s := Stats{InFlight: len(u.places), Responses: map[string]uint64{}, Failures: map[string]uint64{}, Retries: u.retries.Load()}
 	for class := 1; class < len(u.responses); class++ {
 		s.Responses[strconv.Itoa(class)+"xx"] = u.responses[class].Load()
 	}
 	for k := range u.failures {
 		s.Failures[Kind(k).String()] = u.failures[k].Load()
+	}
+	for _, t := range u.targets {
+		state, circuit, since := u.roster.status(t, time.Now())
+		s.Targets = append(s.Targets, TargetStats{
+			URL: t.text, Name: t.address.host, State: state, Since: since, Breaker: int(circuit), Weight: t.weight,
+			Connections: t.open.Load(), Requests: t.requests.Load(), Failures: t.failed.Load(),
+		})
 	}
 	return s
 }

@@ -69,7 +69,7 @@ func wantError(t *testing.T, u *Upstream, err error, kind Kind, status int) {
 	if e.Kind != kind || e.Status() != status {
 		t.Errorf("the error %q has kind %v and status %d, want %v and %d", e, e.Kind, e.Status(), kind, status)
 	}
-	if e.Upstream != "shop" || e.Target != u.target.String() || e.Failure() != kind.String() || errors.Unwrap(e) == nil {
+	if e.Upstream != "shop" || e.Target != u.targets[0].text || e.Failure() != kind.String() || errors.Unwrap(e) == nil {
 		t.Errorf("the error is %+v", e)
 	}
 	stats := u.Stats()
@@ -174,10 +174,10 @@ func TestTLS(t *testing.T) {
 	wantError(t, u, err, Connect, 502) // nobody knows who signed its certificate
 
 	u = reach(t, origin.URL)
-	u.tls.RootCAs = origin.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	u.targets[0].dialer.tls.RootCAs = origin.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	for range 3 {
 		status, body, err := get(t, u, "/")
-		if err != nil || status != 200 || body != "HTTP/1.1 client.example" {
+		if err != nil || status != 200 || body != "HTTP/2.0 client.example" {
 			t.Errorf("got %d %q (%v)", status, body, err)
 		}
 	}

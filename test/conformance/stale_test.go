@@ -59,7 +59,8 @@ func testStale(t *testing.T, w *world) {
 
 		{"stale-while-revalidate is over", []step{first(stale(", stale-while-revalidate=5")), {want: fetched}}},
 		{"must-revalidate outweighs stale-while-revalidate", []step{first(append(stale(", must-revalidate, stale-while-revalidate=60"), etag)), {want: fetched}}},
-		{"s-maxage outweighs stale-while-revalidate", []step{first(append(stale(", s-maxage=10, stale-while-revalidate=60"), etag)), {want: fetched}}},
+		{"proxy-revalidate outweighs stale-while-revalidate", []step{first(append(stale(", proxy-revalidate, stale-while-revalidate=60"), etag)), {want: fetched}}},
+		{"s-maxage does so after the window of stale-while-revalidate", []step{first(append(stale(", s-maxage=10, stale-while-revalidate=5"), etag)), {want: fetched}}},
 	})
 
 	t.Run("stale-while-revalidate", func(t *testing.T) {

@@ -1,0 +1,149 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cacheproxy/cacheproxy/internal/admin"
+)
+
+// target is an origin with a health check that can be made to fail.
+type target struct {
+	*httptest.Server
+	sick   atomic.Bool
+	checks atomic.Int64
+}
+
+func newTarget(t *testing.T) *target {
+	o := &target{}
+	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if r.URL.Path == "/healthz" {
+			o.checks.Add(1)
+			if o.sick.Load() {
+				w.WriteHeader(503)
+			}
+		}
+	}))
+	t.Cleanup(o.Close)
+	return o
+}
+
+func balanced(a, b *target, more string) string {
+	return fmt.Sprintf("upstreams: { shop: { targets: [{ url: %q }, { url: %q, weight: 2 }], health: { path: /healthz, interval: 10ms } } }\n%s", a.URL, b.URL, more)
+}
+
+// call returns what the administration API answers.
+func (i *instance) call(path string) string {
+	i.t.Helper()
+	res, err := client.Get(i.admin.URL + path)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return string(body)
+}
+
+// states returns the states of the targets of the first upstream.
+func (i *instance) states() (states []string) {
+	i.t.Helper()
+	var page admin.Page[admin.Upstream]
+	if err := json.Unmarshal([]byte(i.call("/v1/upstreams")), &page); err != nil || len(page.Items) == 0 {
+		i.t.Fatalf("%v: %+v", err, page)
+	}
+	for _, t := range page.Items[0].Targets {
+		states = append(states, t.State)
+	}
+	return states
+}
+
+// TestTargetsAreWatched: health checks run while the instance does, over reloads that do not concern their upstream, and everybody
+// who asks is told what they find.
+func TestTargetsAreWatched(t *testing.T) {
+	a, b := newTarget(t), newTarget(t)
+	i := start(t, balanced(a, b, ""))
+	i.eventually("the first checks", func() bool { return a.checks.Load() > 1 && b.checks.Load() > 1 })
+	a.sick.Store(true)
+	i.eventually("the sick target is out", func() bool { return strings.Join(i.states(), " ") == "unhealthy healthy" })
+	if metrics := i.call("/metrics"); !strings.Contains(metrics, `cacheproxy_upstream_targets{state="unhealthy",upstream="shop"} 1`) {
+		t.Error("the metrics do not have the unhealthy target")
+	}
+	i.eventually("the log tells", func() bool { return strings.Contains(i.log.String(), `"from":"healthy","to":"unhealthy"`) })
+	i.write(balanced(a, b, "cache: { name: other }"))
+	if _, err := i.admin.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(i.states(), " "); got != "unhealthy healthy" {
+		t.Errorf("after a reload that does not concern it the states are %q", got)
+	}
+	seen := a.checks.Load()
+	i.eventually("checks go on", func() bool { return a.checks.Load() > seen+2 })
+	i.write(strings.Replace(balanced(a, b, ""), a.URL, b.URL+"/", 1)) // refused: twice the same
+	if _, err := i.admin.Reload(t.Context()); err == nil {
+		t.Error("a target that is there twice was taken")
+	}
+	i.write(fmt.Sprintf("upstreams: { shop: { targets: [{ url: %q }] } }", b.URL))
+	if _, err := i.admin.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen = a.checks.Load()
+	i.get("/")
+	i.get("/")
+	if n := a.checks.Load(); n != seen {
+		t.Errorf("%d checks of a target that is not in the configuration any more", n-seen)
+	}
+}
+
+// TestReloadsUnderLoad: no request fails while upstreams come and go, and nothing of those that went is left.
+func TestReloadsUnderLoad(t *testing.T) {
+	const reloads, clients = 100, 16
+	a, b := newTarget(t), newTarget(t)
+	i := start(t, balanced(a, b, ""))
+	pool := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	var sent atomic.Int64
+	for c := range clients {
+		wg.Go(func() {
+			for n := 0; !stop.Load(); n++ {
+				res, err := pool.Get(fmt.Sprintf("%s/%d/%d", i.url, c, n))
+				if err != nil {
+					t.Errorf("a request: %v", err)
+					return
+				}
+				io.Copy(io.Discard, res.Body) // it is empty
+				res.Body.Close()
+				if res.StatusCode != 200 {
+					t.Errorf("a request got %s", res.Status)
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	i.eventually("load", func() bool { return sent.Load() > 100 })
+	before := runtime.NumGoroutine()
+	for n := range reloads {
+		i.write(strings.Replace(balanced(a, b, ""), "weight: 2", fmt.Sprint("weight: ", n+3), 1))
+		if _, err := i.admin.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := sent.Load()
+	i.eventually("requests after the last reload", func() bool { return sent.Load() > after+100 })
+	i.eventually("no goroutine is left of the upstreams that went", func() bool { return runtime.NumGoroutine() < before+60 })
+	stop.Store(true)
+	wg.Wait()
+	pool.CloseIdleConnections()
+}
