@@ -119,7 +119,7 @@ func (x *exchange) release() {
 
 // accept checks the limits and brings the target into normal form. It answers, and returns false, where the request is refused.
 func (x *exchange) accept() bool {
-	if x.r.Body != nil && x.r.Body != http.NoBody {
+	if x.r.Body != nil && x.r.Body != http.NoBody && x.r.ProtoMajor < 2 {
 		// net/http reads what is left of a body before it answers: without a deadline a client that never sends it holds the connection.
 		_ = http.NewResponseController(x.w).SetReadDeadline(x.now.Add(stallLimit))
 	}

@@ -117,13 +117,13 @@ func TestSlowOriginsGetUploads(t *testing.T) {
 			origin := func(w http.ResponseWriter, r *http.Request) {
 				var all int64
 				for {
+					time.Sleep(20 * time.Second)
 					n, err := io.CopyN(io.Discard, r.Body, 1<<20)
 					all += n
 					if err != nil {
 						fmt.Fprint(w, all, " ", err)
 						return
 					}
-					time.Sleep(20 * time.Second)
 				}
 			}
 			inFakeTime(t, set, origin, func(t *testing.T, c *http.Client) {

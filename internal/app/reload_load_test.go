@@ -39,17 +39,15 @@ func TestReloadUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	idle := runtime.NumGoroutine()
-
 	var stop atomic.Bool
 	var asked, failed atomic.Int64
 	var reading sync.WaitGroup
-	var hangUp []func()
+	var readers, hangUp []func()
 	for i := range clients {
 		p := protocols[i%len(protocols)]
 		c := p.client(f)
 		hangUp = append(hangUp, func() { closeClient(c) })
-		reading.Go(func() {
+		readers = append(readers, func() {
 			for n := i; !stop.Load(); n++ {
 				path := fmt.Sprintf("/%s/%d", []string{"page", "pass"}[n%2], n%50)
 				if err := read(c, f.url(p, path), strings.Repeat(path, 1000)); err != nil {
@@ -72,6 +70,10 @@ func TestReloadUnderLoad(t *testing.T) {
 		}
 	}
 	n := reloads(t)
+	idle := settled(t)
+	for _, read := range readers {
+		reading.Go(read)
+	}
 	begin := time.Now()
 	for i := range n {
 		before := asked.Load()
@@ -88,6 +90,19 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	reload(n + 2) // what the last upstream keeps open goes too
 	eventually(t, 10*time.Second, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= idle })
+}
+
+// settled waits until goroutines neither begin nor end any more, and returns how many there are.
+func settled(t *testing.T) int {
+	last, same := 0, 0
+	eventually(t, 10*time.Second, "all parts run", func() bool {
+		now := runtime.NumGoroutine()
+		if same++; now != last {
+			last, same = now, 0
+		}
+		return same == 10
+	})
+	return last
 }
 
 func closeClient(c *http.Client) {
