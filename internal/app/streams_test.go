@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // off passes everything under /off through: what is not under it goes by the cache's way, stored or not.
@@ -334,6 +337,43 @@ func TestConnectIsRefused(t *testing.T) {
 		res.Body.Close()
 		if res.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s: status %d", p.name, res.StatusCode)
+		}
+	}
+}
+
+// Extended CONNECT (RFC 8441) is not offered, and refused from who asks for it all the same.
+func TestExtendedConnectIsRefused(t *testing.T) {
+	f := startFront(t, http.NotFoundHandler(), "")
+	c, answer := dialRaw(t, f.plain)
+	io.WriteString(c, http2.ClientPreface)
+	framer := http2.NewFramer(c, answer)
+	var block bytes.Buffer
+	fields := hpack.NewEncoder(&block)
+	for _, field := range []string{":method CONNECT", ":protocol websocket", ":scheme http", ":authority a", ":path /socket"} {
+		name, value, _ := strings.Cut(field, " ")
+		if err := fields.WriteField(hpack.HeaderField{Name: name, Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true,
+	})); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if v, ok := frame.Value(http2.SettingEnableConnectProtocol); ok && v != 0 {
+				t.Error("it is offered")
+			}
+		case *http2.RSTStreamFrame:
+			return
+		case *http2.HeadersFrame:
+			t.Fatal("it is answered")
 		}
 	}
 }
