@@ -33,7 +33,8 @@ type exchange struct {
 	wrote   bool           // the final header has been sent
 
 	unbounded int  // bytes written without a deadline
-	stall     bool // the connection has a write deadline of ours
+	stall     bool // the connection has, or had, a write deadline of ours
+	paused    bool // and has none at the moment
 
 	buf    []byte   // backing of the key's text, kept between requests
 	values []string // backing of the response's field values, kept between requests
@@ -118,7 +119,7 @@ func (x *exchange) release() {
 
 // accept checks the limits and brings the target into normal form. It answers, and returns false, where the request is refused.
 func (x *exchange) accept() bool {
-	if x.r.Body != nil && x.r.Body != http.NoBody {
+	if x.r.Body != nil && x.r.Body != http.NoBody && x.r.ProtoMajor < 2 {
 		// net/http reads what is left of a body before it answers: without a deadline a client that never sends it holds the connection.
 		_ = http.NewResponseController(x.w).SetReadDeadline(x.now.Add(stallLimit))
 	}
@@ -228,4 +229,9 @@ func (x *exchange) writeHeader(status int) {
 	x.wrote = true
 	x.report.Status = status
 	x.w.WriteHeader(status)
+	if x.r.ProtoMajor == 3 {
+		// Servers of HTTP/1 and HTTP/2 have taken a copy of the map; quic-go reads it when it sends, which may be after this exchange
+		// has gone back to the pool.
+		_ = http.NewResponseController(x.w).Flush() // a client that is gone is noticed at the body
+	}
 }

@@ -46,6 +46,7 @@ func (x *exchange) fetch() {
 	d := x.outcome.Decision
 	x.report.Reason, x.report.Upstream = d.Reason, x.route.Upstream
 	x.status.Forward = d.Forward
+	x.pauseStall()
 	if d.Reason == rfc9111.ReasonRequestNoStore {
 		x.pass(d.Reason)
 		return
@@ -266,7 +267,9 @@ func (x *exchange) passInterim(interims []interim) {
 		for name, values := range i.header {
 			h[name] = values
 		}
+		x.allowStall(0)
 		x.w.WriteHeader(i.status)
+		x.pauseStall()
 		clear(h)
 	}
 }

@@ -69,6 +69,7 @@ type fill struct {
 	shared   bool // answer may be given to others than the leader
 	err      error
 	done     bool
+	trailer  http.Header // of a complete response, as a http.ResponseWriter wants it; readers see it once they have seen the end
 	stream   stream
 }
 
@@ -269,6 +270,9 @@ func (f *fill) finish(err error) {
 	f.p.fills.remove(f)
 	f.mu.Lock()
 	f.err, f.done = err, true
+	if err == nil {
+		f.trailer = trailersOf(f.header, h.header)
+	}
 	if err == nil && f.completes(h) {
 		f.answered, f.answer, f.shared = true, f.stored, true
 	}

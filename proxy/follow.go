@@ -37,6 +37,12 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 		return
 	}
 	x.copyStream(f, r, skip, length)
+	if trailer := f.trailers(); len(trailer) > 0 && status == h.status && length < 0 {
+		_ = x.flush() // or net/http would find the length of a short body and not send it in chunks, which trailers need
+		for name, values := range trailer {
+			out[name] = values
+		}
+	}
 }
 
 // streamRange resolves a single range against the announced length. Several ranges need the whole first: the field is ignored.
@@ -59,7 +65,7 @@ func (x *exchange) streamRange(h *head) (status int, skip, length int64) {
 // copyStream writes the body as it comes: from offset skip, and length bytes of it, or all where length is below 0. What has been
 // written is flushed whenever the origin lets us wait.
 func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
-	flush := func() { _ = http.NewResponseController(x.w).Flush() } // a writer that cannot flush sends at the end
+	flush := func() { _ = x.flush() } // a client that is gone is noticed at the next piece
 	for length != 0 {
 		piece, err := f.next(x.r.Context(), r, flush)
 		if errors.Is(err, io.EOF) {
@@ -77,10 +83,7 @@ func (x *exchange) copyStream(f *fill, r *reader, skip, length int64) {
 		if length > 0 {
 			length -= int64(len(piece))
 		}
-		x.allowStall(len(piece))
-		n, err := x.w.Write(piece)
-		x.report.Bytes += int64(n)
-		if err != nil {
+		if _, err := x.send(piece); err != nil {
 			x.abort(rfc9111.ReasonClientGone)
 		}
 	}

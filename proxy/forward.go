@@ -59,6 +59,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 	pr.Out.URL.RawQuery = pr.In.URL.RawQuery // httputil.ReverseProxy takes out what has a semicolon, which is part of our key
 	pr.Out.Header.Add("Via", via)
+	pr.Out.Trailer = pr.In.Trailer // the very map: it is filled when the body has been read
 	if set, ok := pr.In.Context().Value(routeRules{}).(*view); ok {
 		applyRequestRules(pr.Out.Header, set)
 	}
@@ -154,7 +155,7 @@ func spoofable(name string) bool {
 // ranges of one client, and with the fields that choose the variant in their normal form.
 func forFill(out *http.Request, v *view) {
 	out.Method = http.MethodGet
-	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody = http.NoBody, 0, nil, nil
+	out.Body, out.ContentLength, out.TransferEncoding, out.GetBody, out.Trailer = http.NoBody, 0, nil, nil, nil
 	for _, name := range []string{
 		"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range",
 		"Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Expect", "Trailer", "Date",

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -70,6 +72,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		return nil
 	}
 	x.report.Upstream = x.route.Upstream
+	x.pauseStall()
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()
 	v := x.view
@@ -77,9 +80,17 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	defer cancel()
 	out := x.outgoing(ctx, &v)
 	if out.Body != nil && out.Body != http.NoBody {
-		out.Body = &patientBody{ReadCloser: out.Body, control: http.NewResponseController(x.w)}
+		out.Trailer = x.announce(out)
+		body := &patientBody{ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w)}
+		defer body.end()
+		out.Body = body
 	}
+	defer w.release()
 	x.site.Origin.ServeHTTP(w, out)
+	for _, name := range x.route.Response.Remove {
+		delete(x.w.Header(), name) // an announced trailer
+		delete(x.w.Header(), http.TrailerPrefix+name)
+	}
 	return w
 }
 
@@ -89,8 +100,9 @@ type passage struct {
 	onHead      func(p *passage, status int, h http.Header)
 	requestTime time.Time
 	interims    int
-	keep        *kept // a copy of the response, until it is stored; nil where it may not be
-	counted     bool  // it is not among the fetches under way any more
+	keep        *kept  // a copy of the response, until it is stored; nil where it may not be
+	counted     bool   // it is not among the fetches under way any more
+	unhijack    func() // where the connection was taken over
 }
 
 // fetched takes the request off the fetches under way, once.
@@ -112,12 +124,35 @@ func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(p.x.w).Hijack()
 	if err == nil {
 		x := p.x
+		p.untilClosing(c)
 		x.wrote, x.report.Status, x.status.FwdStatus = true, http.StatusSwitchingProtocols, http.StatusSwitchingProtocols
 		x.w.Header()["Cache-Status"] = []string{x.plan.cacheStatus(&x.status)}
 		p.fetched()
 	}
 	return c, rw, err
 }
+
+// untilClosing lets Shutdown wait for a connection that was taken over, and close it when its time is up: the server does not know
+// it any more.
+func (p *passage) untilClosing(c net.Conn) {
+	proxy := p.x.p
+	proxy.work.Add(1)
+	stop := context.AfterFunc(proxy.closing, func() { c.Close() }) // whoever reads from it notices
+	p.unhijack = func() {
+		stop()
+		proxy.work.Done()
+	}
+}
+
+// release ends what Hijack began.
+func (p *passage) release() {
+	if p.unhijack != nil {
+		p.unhijack()
+	}
+}
+
+// FlushError implements what http.ResponseController asks for.
+func (p *passage) FlushError() error { return p.x.flush() }
 
 // WriteHeader implements http.ResponseWriter.
 func (p *passage) WriteHeader(status int) {
@@ -126,8 +161,10 @@ func (p *passage) WriteHeader(status int) {
 		if p.interims++; p.interims > interimLimit {
 			panic(http.ErrAbortHandler)
 		}
-		if x.r.ProtoAtLeast(1, 1) { // a client of HTTP/1.0 does not know them (RFC 9110, 15.2)
+		if x.wantsInterim(status) {
+			x.allowStall(0)
 			x.w.WriteHeader(status)
+			x.pauseStall()
 		}
 		return
 	}
@@ -143,8 +180,17 @@ func (p *passage) WriteHeader(status int) {
 		p.onHead(p, status, x.w.Header())
 	}
 	x.applyResponseRules(x.w.Header())
+	for name := range x.route.Response.Set { // the server looks at the map again for trailers, when this exchange is gone
+		x.w.Header()[name] = slices.Clone(x.w.Header()[name])
+	}
 	x.allowStall(0)
 	x.writeHeader(status)
+}
+
+// wantsInterim reports whether an interim response of the origin goes to the client. One of HTTP/1.0 does not know them (RFC 9110,
+// 15.2). 100 is sent by net/http itself when the body is read for the origin, and would come twice; quic-go does not send it.
+func (x *exchange) wantsInterim(status int) bool {
+	return x.r.ProtoAtLeast(1, 1) && (status != http.StatusContinue || x.r.ProtoMajor == 3)
 }
 
 // Write implements http.ResponseWriter.
@@ -156,10 +202,7 @@ func (p *passage) Write(b []byte) (int, error) {
 		p.keep.store(p.x.p.cache)
 		p.keep = nil
 	}
-	p.x.allowStall(len(b))
-	n, err := p.x.w.Write(b)
-	p.x.report.Bytes += int64(n)
-	return n, err
+	return p.x.send(b)
 }
 
 // Fail implements failer.
@@ -172,24 +215,59 @@ func (p *passage) Fail(err error) {
 }
 
 // patientBody gives a client that sends a body stallLimit for each piece of it, and no more: one that sends a byte an hour must not
-// hold a connection to the origin.
+// hold a connection to the origin. At the end it takes the trailers over.
+//
+// A transport may still be reading when the handler has returned. It must not touch the deadlines then: on HTTP/1 they are those of
+// the next request, on HTTP/2 of a stream that is gone.
 type patientBody struct {
 	io.ReadCloser
-	control *http.ResponseController
+	in      *http.Request // of the client
+	trailer http.Header   // of the request to the origin; nil: none is sent
+
+	mu      sync.Mutex               // guards the following
+	control *http.ResponseController // nil once the handler has returned
+	over    bool                     // all of the body has been read, or none of it can be any more
 }
 
-// Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then.
+// Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then. It is taken off after each
+// piece where it would break a body that nobody waits for, because the origin is slow.
 func (b *patientBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(stallLimit)) // a connection without deadlines has none to set
+	b.deadline(time.Now().Add(stallLimit))
 	n, err := b.ReadCloser.Read(p)
+	if err != nil || b.in.ProtoMajor >= 2 {
+		b.deadline(time.Time{})
+	}
 	if err != nil {
-		_ = b.control.SetReadDeadline(time.Time{})
+		b.mu.Lock()
+		b.over = true
+		b.mu.Unlock()
+	}
+	if err == io.EOF && b.trailer != nil {
+		takeTrailers(b.trailer, b.in.Trailer)
 	}
 	return n, err
 }
 
+func (b *patientBody) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.control != nil {
+		_ = b.control.SetReadDeadline(t) // a connection without deadlines has none to set
+	}
+}
+
+// end is called when the handler returns. What is left of the body the server reads by itself, and the client has stallLimit for it.
+func (b *patientBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.over {
+		_ = b.control.SetReadDeadline(time.Now().Add(stallLimit))
+	}
+	b.control = nil
+}
+
 // Close implements io.Closer.
 func (b *patientBody) Close() error {
-	_ = b.control.SetReadDeadline(time.Time{})
+	b.deadline(time.Time{})
 	return b.ReadCloser.Close()
 }

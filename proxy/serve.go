@@ -115,21 +115,53 @@ func (x *exchange) writeBody(body []byte) {
 	}
 }
 
+// send writes a piece of a body that comes from the origin, and gives the client writeLimit to take it.
+func (x *exchange) send(p []byte) (int, error) {
+	x.allowStall(len(p))
+	n, err := x.w.Write(p)
+	x.report.Bytes += int64(n)
+	x.pauseStall()
+	return n, err
+}
+
+// flush sends what has been written. A writer that cannot flush sends at the end.
+func (x *exchange) flush() error {
+	x.allowStall(0)
+	err := http.NewResponseController(x.w).Flush()
+	x.pauseStall()
+	return err
+}
+
 // allowStall is called before n bytes are written, and gives the client writeLimit for them. The first bytes of a quick response go
-// without: they fit into the kernel's buffers, and the server's own write time-out bounds them. Where the connection has no
-// deadlines, nothing is lost. An answer that comes late is given a deadline even where n is 0: the server's has begun with the request.
+// without: they fit into the kernel's buffers, and the server's own write time-out bounds them; that of HTTP/3 has none. Where the
+// connection has no deadlines, nothing is lost. An answer that comes late is given a deadline even where n is 0: the server's has
+// begun with the request.
 func (x *exchange) allowStall(n int) {
 	x.unbounded += n
-	if x.unbounded < smallWrite && time.Since(x.report.Start) < quickResponse {
+	if x.unbounded < smallWrite && time.Since(x.report.Start) < quickResponse && !x.paused && x.r.ProtoMajor < 3 {
 		return
 	}
-	x.unbounded, x.stall = 0, true
+	x.unbounded, x.stall, x.paused = 0, true, false
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
 }
 
-// forgetStall takes the deadline off again: it must not meet what the server still writes, or the next response on the connection.
+// pauseStall takes the deadline off while we wait for the origin, where it would do harm: that of net/http's HTTP/2 resets the
+// stream when it passes, whether somebody writes or not.
+func (x *exchange) pauseStall() {
+	if x.r.ProtoMajor == 2 && !x.paused {
+		x.paused, x.stall = true, true
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+	}
+}
+
+// forgetStall ends the response. The deadline of a connection must not meet what the server still writes, or the next response on
+// it. That of a stream is its own, and covers what the server still has in its buffer.
 func (x *exchange) forgetStall() {
-	if x.stall {
+	switch {
+	case !x.stall:
+	case x.r.ProtoMajor >= 2:
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
+	default:
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
 	}
 }

@@ -264,7 +264,7 @@ func (f *fill) next(ctx context.Context, r *reader, idle func()) ([]byte, error)
 			r.taken = len(piece)
 			r.moved = time.Now()
 			return piece, nil
-		case f.head != nil && r.at == f.head.length:
+		case f.head != nil && r.at == f.head.length && len(f.head.header["Trailer"]) == 0:
 			return nil, io.EOF // all that was announced: no need to wait for the handler's end
 		case f.done && f.err != nil:
 			return nil, f.err

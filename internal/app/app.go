@@ -61,9 +61,10 @@ type App struct {
 	files     []string                     // that the configuration in force was read from
 	contents  map[string][sha256.Size]byte // of the files, when the configuration was loaded last
 
-	main []net.Listener
-	side net.Listener // of the administration API
-	shop net.Listener // of the demo origin, or nil
+	main     []*listener
+	side     net.Listener // of the administration API
+	shop     net.Listener // of the demo origin, or nil
+	dataLock *os.File     // open where something needs data_dir
 }
 
 // New loads the configuration and builds an instance that listens, but does not answer yet. Close or Run must be called in the end.
@@ -98,6 +99,9 @@ func New(o Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.build(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.openHTTP3(cfg); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -164,19 +168,32 @@ func (a *App) upstreamStats() map[string]upstream.Stats {
 	return stats
 }
 
-// Addr returns the address of the first main listener, and AdminAddr that of the administration listener.
-func (a *App) Addr() net.Addr { return a.main[0].Addr() }
+// Addr returns the address of the first main listener.
+func (a *App) Addr() net.Addr { return a.main[0].tcp.Addr() }
+
+// Addrs returns the addresses of all main listeners, in the order of the configuration.
+func (a *App) Addrs() []net.Addr {
+	addrs := make([]net.Addr, len(a.main))
+	for i, l := range a.main {
+		addrs[i] = l.tcp.Addr()
+	}
+	return addrs
+}
 
 // AdminAddr returns the address of the administration listener.
 func (a *App) AdminAddr() net.Addr { return a.side.Addr() }
 
 // Close gives back what New took, of an instance that is not run.
 func (a *App) Close() {
-	for _, l := range append(a.main, a.side, a.shop) {
+	for _, l := range a.main {
+		l.close()
+	}
+	for _, l := range []net.Listener{a.side, a.shop} {
 		if l != nil {
 			l.Close() // nobody has used it
 		}
 	}
+	a.closeDataDir()
 	if g := a.current.Load(); g != nil {
 		g.close(nil)
 	}
@@ -211,6 +228,7 @@ func (a *App) Run(ctx context.Context) error {
 	begin := time.Now()
 	err := errors.Join(failed, run.stop(bounded))
 	a.current.Load().close(nil)
+	a.closeDataDir()
 	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
 }
@@ -242,15 +260,15 @@ func untilDone(ctx context.Context) error {
 // announce says where the instance can be reached.
 func (a *App) announce() {
 	addresses := make([]string, len(a.main))
-	for i, l := range a.main {
-		addresses[i] = l.Addr().String()
+	for i, addr := range a.Addrs() {
+		addresses[i] = addr.String()
 	}
 	a.log.Info("serving", "version", a.o.Version, "addresses", addresses, "admin", a.side.Addr().String(), "connections", a.gate.limit.Load())
 	if a.shop == nil {
 		return
 	}
 	fmt.Fprintf(a.stderr, "\nThe demo shop is at %s, its administration API at %s.\n\n%s\n",
-		clientURL(a.main[0].Addr()), clientURL(a.side.Addr()), demo.Tour(clientURL(a.main[0].Addr())))
+		clientURL(a.Addr()), clientURL(a.side.Addr()), demo.Tour(clientURL(a.Addr())))
 }
 
 // clientURL is where a client on this machine reaches a listener.

@@ -33,27 +33,44 @@ func (g *gate) stats() metrics.Connections {
 	return metrics.Connections{Open: g.open.Load(), Limit: g.limit.Load(), Refused: g.refused.Load()}
 }
 
-// wrap returns l with the limit applied.
-func (g *gate) wrap(l net.Listener) net.Listener { return &gatedListener{Listener: l, gate: g} }
+// enter lets one more connection in, if there is room for it. Who was let in must leave in the end.
+func (g *gate) enter() bool {
+	if g.open.Add(1) <= g.limit.Load() {
+		return true
+	}
+	g.open.Add(-1)
+	g.refused.Add(1)
+	return false
+}
+
+func (g *gate) leave() { g.open.Add(-1) }
+
+// wrap returns l with the limit applied. A client that is turned away is told why in plain HTTP, unless it expects TLS.
+func (g *gate) wrap(l net.Listener, encrypted bool) net.Listener {
+	return &gatedListener{Listener: l, gate: g, encrypted: encrypted}
+}
 
 type gatedListener struct {
 	net.Listener
-	gate    *gate
-	parting sync.WaitGroup
+	gate      *gate
+	encrypted bool
+	parting   sync.WaitGroup
 }
 
 // Accept returns the next connection that there is room for.
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if l.gate.open.Add(1) <= l.gate.limit.Load() {
+		case l.gate.enter():
 			return l.gate.admit(c), nil
+		case l.encrypted:
+			c.Close()
+		default:
+			l.refuse(c)
 		}
-		l.gate.open.Add(-1)
-		l.refuse(c)
 	}
 }
 
@@ -74,7 +91,6 @@ const partingTime = 500 * time.Millisecond
 // refuse answers a connection that is one too many without reading its request, and closes it. A connection that is closed with
 // unread bytes is reset, which may take the answer from the client again; so what the client sends is read for a moment.
 func (l *gatedListener) refuse(c net.Conn) {
-	l.gate.refused.Add(1)
 	select {
 	case l.gate.partings <- struct{}{}:
 	default:
@@ -99,23 +115,44 @@ func (l *gatedListener) refuse(c net.Conn) {
 // admit counts a connection until it is closed. net/http finds the methods of a TCP connection on it, such as ReadFrom.
 func (g *gate) admit(c net.Conn) net.Conn {
 	if t, ok := c.(*net.TCPConn); ok {
-		return &admitted{TCPConn: t, gate: g}
+		return &admittedTCP{TCPConn: t, place: place{gate: g}}
 	}
-	return c
+	return &admitted{Conn: c, place: place{gate: g}}
+}
+
+// place is what a connection takes up.
+type place struct {
+	gate *gate
+	left atomic.Bool
+}
+
+// leave makes room for another connection, once.
+func (p *place) leave() {
+	if p.left.CompareAndSwap(false, true) {
+		p.gate.leave()
+	}
+}
+
+type admittedTCP struct {
+	*net.TCPConn
+	place
+}
+
+// Close closes the connection and makes room for another.
+func (c *admittedTCP) Close() error {
+	c.leave()
+	return c.TCPConn.Close()
 }
 
 type admitted struct {
-	*net.TCPConn
-	gate   *gate
-	closed atomic.Bool
+	net.Conn
+	place
 }
 
 // Close closes the connection and makes room for another.
 func (c *admitted) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		c.gate.open.Add(-1)
-	}
-	return c.TCPConn.Close()
+	c.leave()
+	return c.Conn.Close()
 }
 
 const (

@@ -55,6 +55,7 @@ func (a *App) use(next *generation) {
 	a.admin.Use(next.access)
 	a.access.Enable(next.cfg.Log.Access)
 	a.gate.limit.Store(connectionLimit(next.cfg))
+	a.useCertificates(next.cfg)
 	a.keeper.use(next.upstreams())
 	if last == nil {
 		return
@@ -71,7 +72,8 @@ func needRestart(start, next *config.Config) (ws config.Warnings) {
 		path       string
 		fixed, now any
 	}{
-		{"listen", start.Listen, next.Listen},
+		{"data_dir", start.DataDir, next.DataDir},
+		{"listen", fixedListeners(start), fixedListeners(next)},
 		{"admin.address", start.Admin.Address, next.Admin.Address},
 		{"limits.header_bytes", start.Limits.HeaderBytes, next.Limits.HeaderBytes},
 		{"limits.header_timeout", start.Limits.HeaderTimeout, next.Limits.HeaderTimeout},

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 
@@ -26,48 +24,6 @@ func (l *loader) check() {
 }
 
 func (l *loader) isBroken(path string) bool { return slices.Contains(l.broken, path) }
-
-// checkListeners refuses addresses that could not be opened side by side.
-func (l *loader) checkListeners() {
-	if len(l.cfg.Listen) == 0 && !l.isBroken("listen") {
-		l.refuse(location{"listen"}, "at least one address is needed")
-	}
-	for i, a := range l.cfg.Listen {
-		loc := location{"listen", strconv.Itoa(i), "address"}
-		for j, b := range l.cfg.Listen[:i] {
-			if collide(a.Address, b.Address) {
-				l.refuse(loc, fmt.Sprintf("%s is taken by listen[%d], %s", a.Address, j, b.Address))
-			}
-		}
-		if collide(a.Address, l.cfg.Admin.Address) && !l.isBroken("admin.address") {
-			l.refuse(loc, fmt.Sprintf("%s is taken by the administration listener, %s", a.Address, l.cfg.Admin.Address))
-		}
-	}
-}
-
-// collide reports whether two addresses cannot both be listened on. Port 0 is another port each time.
-func collide(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB || portA == "0" {
-		return false
-	}
-	return hostA == hostB || isWildcard(hostA) || isWildcard(hostB)
-}
-
-func isWildcard(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "" || err == nil && a.IsUnspecified()
-}
-
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
-}
 
 func (l *loader) checkTokens() {
 	names, secrets := map[string]int{}, map[Secret]int{}

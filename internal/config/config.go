@@ -13,6 +13,7 @@ import (
 
 // Config is a whole configuration: the file, with flags, environment and defaults put in. It must not be changed.
 type Config struct {
+	DataDir         string                      `yaml:"data_dir" default:"./data" doc:"Directory for what must outlive the process, such as certificates of ACME. Made when something needs it, for this user only; one instance at a time."`
 	DefaultUpstream string                      `yaml:"default_upstream" doc:"Name of the upstream that takes what no route matches. Default: the only upstream; where there are several and none is named, such requests get 404."`
 	Listen          []Listener                  `yaml:"listen" default:"[{address: ':8080'}]" doc:"Where clients are listened for."`
 	ShutdownTimeout time.Duration               `yaml:"shutdown_timeout" default:"30s" doc:"How long requests in flight may take to end after SIGTERM."`
@@ -27,11 +28,6 @@ type Config struct {
 
 	table *rules.Table
 	files []string
-}
-
-// Listener is one address of the main listener.
-type Listener struct {
-	Address string `yaml:"address" required:"true" format:"address" doc:"HOST:PORT, or :PORT for all addresses. HTTP/1.1 and h2c."`
 }
 
 // Admin is the administration listener.

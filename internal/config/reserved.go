@@ -5,7 +5,6 @@ import "fmt"
 // reservedKeys are the documented keys whose feature is not built yet, each with what it is for. In a path, [] is any element
 // of a list and * any name of a map.
 var reservedKeys = map[string]string{
-	"data_dir":    "queues on disk",
 	"redis":       "the Redis tier",
 	"sessions":    "edge sessions",
 	"events":      "events",
@@ -13,10 +12,7 @@ var reservedKeys = map[string]string{
 	"cache.l2":    "the Redis tier",
 	"cache.lease": "invalidation across instances",
 
-	"listen[].tls":            "TLS on listeners",
-	"listen[].http3":          "HTTP/3",
-	"listen[].proxy_protocol": "the PROXY protocol",
-	"listen[].fast_lane":      "the fast lane",
+	"listen[].fast_lane": "the fast lane",
 
 	"cache.key_prefix":      "the Redis tier",
 	"cache.encode":          "encoding for clients",

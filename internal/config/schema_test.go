@@ -102,7 +102,7 @@ func TestSchemaAgrees(t *testing.T) {
 		{`shutdown_timeout: [30s]`, false},
 		{`shutdown_timeout: null`, false},
 		{`shutdown_timout: 30s`, false},
-		{`data_dir: ./data`, false},
+		{`redis: {}`, false},
 		{`listen: [{ address: ":8080" }]`, true},
 		{`listen: [{ address: "[::1]:8080" }]`, true},
 		{`listen: [{}]`, false},
