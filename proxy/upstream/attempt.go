@@ -28,6 +28,7 @@ type attempt struct {
 
 // attempt sends the request to a target and waits for the head of the response.
 func (u *Upstream) attempt(req *http.Request, v *visit, body *upload) *attempt {
+	count(req)
 	a := &attempt{u: u, visit: v, pool: v.pool.Load(), req: req, body: body}
 	a.pool.enter()
 	a.response, a.err = a.roundTrip()
