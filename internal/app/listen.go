@@ -246,12 +246,12 @@ func (a *App) serve(run *runner, name string, l net.Listener, s *http.Server) {
 		} else {
 			err = s.Serve(l)
 		}
-		if !errors.Is(err, http.ErrServerClosed) {
-			return err
+		if errors.Is(err, http.ErrServerClosed) || a.draining.Load() && errors.Is(err, net.ErrClosed) {
+			return nil
 		}
-		return nil
+		return err
 	}, func(ctx context.Context) error {
-		if err := s.Shutdown(ctx); err != nil {
+		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
 			return errors.Join(err, s.Close())
 		}
 		return nil
