@@ -54,6 +54,7 @@ type Report struct {
 	Age, TTL time.Duration
 	Stored   bool   // a stored response was used, so that Age and TTL mean something
 	Upstream string // the upstream that was asked, or ""
+	Attempt  int    // how many targets of it were asked
 	Bytes    int64  // of the content sent to the client
 	Panicked bool
 }

@@ -204,6 +204,9 @@ func (x *exchange) mayFetch() bool {
 func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, *rfc9111.Meta) {
 	defer f.detach(r)
 	h, err := x.await(f, lead)
+	if lead {
+		x.report.Attempt += int(f.attempts.Load())
+	}
 	switch {
 	case errors.Is(err, errAnswered):
 		return x.fromAnswer(f, lead)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -51,6 +52,7 @@ type fill struct {
 	validated []*cache.Entry // whose validators are sent
 	request   *http.Request
 	cancel    context.CancelFunc
+	attempts  atomic.Int32
 	ended     func() // called when the fetch is over; may be nil
 
 	requestTime time.Time
@@ -111,7 +113,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
 	f.cancel = cancel
-	f.request = x.outgoing(ctx, &f.view)
+	f.request = x.outgoing(ctx, &f.view, &f.attempts)
 	forFill(f.request, &f.view)
 	f.addConditions(x.outcome.Others)
 	return f

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
@@ -86,11 +87,12 @@ func (copyBuffers) Get() []byte  { return *copyBufferPool.Get().(*[]byte) }
 func (copyBuffers) Put(b []byte) { copyBufferPool.Put(&b) }
 
 // outgoing makes the request that goes to the origin: the target as the route rewrites it, and the fields of the client that may
-// pass. ctx bounds the fetch; its values stay those of the client's request.
+// pass. ctx bounds the fetch; its values stay those of the client's request. attempts counts the targets that are asked.
 //
 // The context always holds http.ServerContextKey: without it httputil.ReverseProxy would take a body that broke off for a
 // complete one.
-func (x *exchange) outgoing(ctx context.Context, v *view) *http.Request {
+func (x *exchange) outgoing(ctx context.Context, v *view, attempts *atomic.Int32) *http.Request {
+	ctx = upstream.WithAttempts(ctx, attempts)
 	if ctx.Value(http.ServerContextKey) == nil {
 		ctx = context.WithValue(ctx, http.ServerContextKey, new(http.Server))
 	}

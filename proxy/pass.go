@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -78,7 +79,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	v := x.view
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
-	out := x.outgoing(ctx, &v)
+	out := x.outgoing(ctx, &v, &w.attempts)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Trailer = x.announce(out)
 		body := &patientBody{ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w)}
@@ -102,7 +103,8 @@ type passage struct {
 	onHead      func(p *passage, status int, h http.Header)
 	requestTime time.Time
 	interims    int
-	keep        *kept  // a copy of the response, until it is stored; nil where it may not be
+	keep        *kept // a copy of the response, until it is stored; nil where it may not be
+	attempts    atomic.Int32
 	counted     bool   // it is not among the fetches under way any more
 	unhijack    func() // where the connection was taken over
 }
@@ -111,6 +113,7 @@ type passage struct {
 func (p *passage) fetched() {
 	if !p.counted {
 		p.counted = true
+		p.x.report.Attempt += int(p.attempts.Load())
 		p.x.p.fetches.Add(-1)
 	}
 }

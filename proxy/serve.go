@@ -29,6 +29,8 @@ func (x *exchange) hit(e *cache.Entry) {
 	x.status = hitStatus(d.TTL)
 	if d.Action == rfc9111.ServeStale {
 		x.report.Result = cache.ResultStale
+	}
+	if d.Reason != rfc9111.ReasonNone {
 		x.status.Detail = d.Reason.String()
 	}
 	x.serveEntry(e, d.Age)

@@ -473,3 +473,12 @@ func TestADateDoesNotChooseAVariant(t *testing.T) { // RFC 9111, 4.3.1
 		t.Errorf("%d requests, the last with If-Modified-Since %q", o.asked.Load(), o.last().Header.Get("If-Modified-Since"))
 	}
 }
+
+func TestAReloadOfAnImmutableResponseSaysSo(t *testing.T) { // RFC 8246, 2
+	o := newShop(t, plain("Cache-Control: max-age=60, immutable"))
+	r := newRig(t, o.URL, nil)
+	r.get("/a")
+	r.want(r.get("/a", "Cache-Control: max-age=0"), 200, "answer 1", "hit; ttl=")
+	time.Sleep(1100 * time.Millisecond) // max-age=0 is about responses that are older than that
+	r.want(r.get("/a", "Cache-Control: max-age=0"), 200, "answer 1", "detail=immutable")
+}

@@ -123,3 +123,27 @@ func TestFillIsRetriedOnAnotherTarget(t *testing.T) {
 		}
 	}
 }
+
+func TestTheReportTellsHowManyTargetsWereAsked(t *testing.T) {
+	down := newShop(t, plain())
+	down.Server.Close()
+	well := newShop(t, plain("Cache-Control: max-age=60"))
+	r := newRig(t, well.URL, nil)
+	r.over([]string{down.URL, well.URL}, nil, func(*upstream.Options) {})
+	asked := map[int]bool{}
+	for i := range 4 {
+		r.want(r.get(fmt.Sprint("/", i)), 200, "*", "stored")
+		asked[r.lastReport().Attempt] = true
+	}
+	if !asked[1] || !asked[2] || len(asked) != 2 {
+		t.Errorf("attempts in the reports: %v, want requests that asked one target and some that asked two", asked)
+	}
+	r.want(r.get("/0"), 200, "*", "hit")
+	if n := r.lastReport().Attempt; n != 0 {
+		t.Errorf("a hit reports %d attempts", n)
+	}
+	r.do("POST", "/x")
+	if n := r.lastReport().Attempt; n == 0 {
+		t.Error("a request that passes reports no attempt")
+	}
+}

@@ -185,8 +185,11 @@ func parseWeight(q string) int {
 }
 
 // sortMembers sorts the members of a list (RFC 9110, 5.6.1), without whitespace around them and their parameters, and
-// without the empty ones.
+// without the empty ones. A value whose last quoted string has no end is no list, and stays as it is.
 func sortMembers(value string) string {
+	if !closed(value) {
+		return value
+	}
 	var members []string
 	for rest := value; rest != ""; {
 		var member string
@@ -197,6 +200,20 @@ func sortMembers(value string) string {
 	}
 	slices.Sort(members)
 	return strings.Join(members, ",")
+}
+
+// closed reports whether every quoted string in s ends.
+func closed(s string) bool {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		}
+	}
+	return !quoted
 }
 
 func trimParams(member string) string {

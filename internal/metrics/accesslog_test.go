@@ -43,6 +43,7 @@ func TestLines(t *testing.T) {
 	hit := sample()
 	pass := sample()
 	pass.Result, pass.Reason, pass.Tier, pass.Stored, pass.Upstream = cache.ResultPass, rfc9111.ReasonNoStore, "", false, "shop"
+	pass.Attempt = 2
 	pass.Key, pass.Path, pass.Duration = rfc9111.Key{}, `/a b"c=d\`+"\x01\x7f\xff\u2028é", 250*time.Millisecond
 	for _, tt := range []struct {
 		name   string
@@ -57,7 +58,7 @@ func TestLines(t *testing.T) {
 			`path=/products/1 status=200 cache_status=hit tier=l1 key=` + fmt.Sprintf("%x", hit.Key.Hash) + ` ttl=57 age=3 bytes=4711 duration_ms=1.234` + "\n"},
 		{"what passed", metrics.JSON, pass, `{"time":"2026-11-24T10:00:00.373456789Z","level":"INFO","msg":"access","route":"products","method":"GET",` +
 			`"host":"shop.example.com","path":"/a b\"c=d\\\u0001` + "\x7f" + `\ufffd\u2028é","status":200,"cache_status":"pass","reason":"no-store",` +
-			`"upstream":"shop","bytes":4711,"duration_ms":250}` + "\n"},
+			`"upstream":"shop","attempt":2,"bytes":4711,"duration_ms":250}` + "\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := lineOf(t, tt.format, tt.report); got != tt.want {

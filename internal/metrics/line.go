@@ -72,6 +72,9 @@ func (l *line) report(r *cache.Report) {
 	if r.Upstream != "" {
 		l.text("upstream", r.Upstream)
 	}
+	if r.Attempt > 0 {
+		l.int("attempt", int64(r.Attempt))
+	}
 	l.int("bytes", r.Bytes)
 	l.milliseconds("duration_ms", r.Duration)
 }

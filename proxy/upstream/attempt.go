@@ -28,6 +28,7 @@ type attempt struct {
 
 // attempt sends the request to a target and waits for the head of the response.
 func (u *Upstream) attempt(req *http.Request, v *visit, body *upload) *attempt {
+	count(req)
 	a := &attempt{u: u, visit: v, pool: v.pool.Load(), req: req, body: body}
 	a.pool.enter()
 	a.response, a.err = a.roundTrip()
@@ -121,6 +122,12 @@ func (a *attempt) mayMeetAnother() bool {
 func (a *attempt) unsent() bool {
 	var e *Error
 	return errors.As(a.err, &e) && e.Kind == Connect
+}
+
+// brokenOff reports whether the connection was lost before a response's head came.
+func (a *attempt) brokenOff() bool {
+	var e *Error
+	return errors.As(a.err, &e) && e.Kind == Broken
 }
 
 // deliver returns the attempt's response, or its error, as that of the request.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"net/http"
+	"sync/atomic"
 )
 
 // keyed is the context key of what WithKey says.
@@ -15,6 +16,22 @@ type keyed struct{}
 // hash, to the target that hash chooses.
 func WithKey(ctx context.Context, hash uint64) context.Context {
 	return context.WithValue(ctx, keyed{}, hash)
+}
+
+// counted is the context key of what WithAttempts says.
+type counted struct{}
+
+// WithAttempts returns a context under which a request adds to n for each target
+// that it is sent to.
+func WithAttempts(ctx context.Context, n *atomic.Int32) context.Context {
+	return context.WithValue(ctx, counted{}, n)
+}
+
+// count adds an attempt to what WithAttempts has named.
+func count(req *http.Request) {
+	if n, ok := req.Context().Value(counted{}).(*atomic.Int32); ok {
+		n.Add(1)
+	}
 }
 
 // seed is for requests without a key, which no other instance has to agree on.

@@ -29,7 +29,7 @@ func several(t testing.TB, urls []string, change ...func(*Options)) *Upstream {
 	return u
 }
 
-// places are URLs of targets that no test connects to.
+// nowhere returns the URLs of targets that no test connects to.
 func nowhere(n int) []string {
 	var urls []string
 	for i := range n {

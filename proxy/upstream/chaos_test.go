@@ -142,9 +142,9 @@ func TestChaos(t *testing.T) {
 				urls = append(urls, "http://"+s.addr)
 			}
 			u := several(t, urls, func(o *Options) {
-				o.Timeout.ResponseHeader = 500 * time.Millisecond
+				o.Timeout.ResponseHeader = time.Second
 				o.Breaker.OpenFor = 300 * time.Millisecond
-				o.Health = Health{Path: checks, Interval: 50 * time.Millisecond, Timeout: 500 * time.Millisecond, UnhealthyAfter: 2, HealthyAfter: 1}
+				o.Health = Health{Path: checks, Interval: 50 * time.Millisecond, Timeout: time.Second, UnhealthyAfter: 2, HealthyAfter: 1}
 			})
 			ctx, stop := context.WithCancel(t.Context())
 			var running sync.WaitGroup
@@ -196,6 +196,10 @@ func TestChaos(t *testing.T) {
 			}
 			if s.InFlight != 0 {
 				t.Errorf("%d requests are under way", s.InFlight)
+			}
+			u.Close()
+			for i := range u.targets {
+				await(t, "no connection is left", func() bool { return u.Stats().Targets[i].Connections == 0 })
 			}
 		})
 	}

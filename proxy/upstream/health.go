@@ -103,7 +103,6 @@ func (u *Upstream) check(ctx context.Context, t *target) (passed bool) {
 	}
 	req.Header.Set("User-Agent", "cacheproxy (health check)")
 	p := newPool(t.dialer, &u.options)
-	p.single()
 	defer p.close()
 	if t.pool.Load().onlyPlain.Load() {
 		p.onlyPlain.Store(true)

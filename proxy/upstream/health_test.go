@@ -84,6 +84,7 @@ func TestHealthChecks(t *testing.T) {
 			}
 			origin.SetHandler(sick)
 			await(t, "the target is unhealthy", func() bool { return u.Stats().Targets[0].State == Unhealthy })
+			bench{t, u}.fail(0, deaf) // what it fails now is forgotten when it is well again
 			for range 4 {
 				if status, _, err := get(t, u, "/"); err != nil || status != 200 {
 					t.Errorf("got %d, %v while one target is unhealthy", status, err)

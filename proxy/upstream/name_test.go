@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -42,7 +43,8 @@ func (z *zone) lookup(_ context.Context, host string) ([]netip.Addr, error) {
 }
 
 // on starts a server at an address and a port, 0 for any, that says where it is.
-func on(t *testing.T, address, port string, h2c bool) *httptest.Server {
+// /long says "more" when gate is closed.
+func on(t *testing.T, address, port string, h2c bool, gate <-chan struct{}) *httptest.Server {
 	t.Helper()
 	l := listenOn(t, address+":"+port)
 	s := protocolServer(t, l, func(p *http.Protocols) {
@@ -53,7 +55,8 @@ func on(t *testing.T, address, port string, h2c bool) *httptest.Server {
 		w.Write([]byte(address)) // the client says whether it came
 		if r.URL.Path == "/long" {
 			w.(http.Flusher).Flush()
-			<-r.Context().Done()
+			<-gate
+			w.Write([]byte(" and more")) // likewise
 		}
 	})
 	return s
@@ -64,12 +67,13 @@ func on(t *testing.T, address, port string, h2c bool) *httptest.Server {
 func TestNameIsFollowed(t *testing.T) {
 	for _, scheme := range []string{"http", "h2c"} {
 		t.Run(scheme, func(t *testing.T) {
-			one := on(t, "127.0.0.1", "0", scheme == "h2c")
+			gate := make(chan struct{})
+			one := on(t, "127.0.0.1", "0", scheme == "h2c", gate)
 			where, err := url.Parse(one.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
-			on(t, "127.0.0.2", where.Port(), scheme == "h2c")
+			on(t, "127.0.0.2", where.Port(), scheme == "h2c", gate)
 			z := &zone{}
 			z.set(nil, "127.0.0.1")
 			u := reach(t, scheme+"://shop.test:"+where.Port())
@@ -111,10 +115,9 @@ func TestNameIsFollowed(t *testing.T) {
 			if got := at(); got != "127.0.0.2" {
 				t.Errorf("without a name server a request went to %s", got)
 			}
-			if b := make([]byte, 9); long.Body == nil {
-				t.Fatal("no body")
-			} else if n, err := long.Body.Read(b); n == 0 {
-				t.Errorf("the request that was under way got %v", err)
+			close(gate)
+			if body, err := io.ReadAll(long.Body); string(body) != "127.0.0.1 and more" {
+				t.Errorf("the request that was under way got %q, %v", body, err)
 			}
 			long.Body.Close()
 			await(t, "the old connection is closed", func() bool { return u.Stats().Targets[0].Connections == 1 })
@@ -124,7 +127,7 @@ func TestNameIsFollowed(t *testing.T) {
 
 // An address that does not answer leaves time for the next.
 func TestFurtherAddressesAreTried(t *testing.T) {
-	s := on(t, "127.0.0.1", "0", false)
+	s := on(t, "127.0.0.1", "0", false, nil)
 	where, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -132,11 +132,3 @@ func (p *pool) dialShared(ctx context.Context, d *dialer) (net.Conn, error) {
 	p.shared[c] = true
 	return c, nil
 }
-
-// single makes every connection serve one request.
-func (p *pool) single() {
-	p.plain.DisableKeepAlives = true
-	if p.multi != nil {
-		p.multi.DisableKeepAlives = true
-	}
-}

@@ -127,8 +127,10 @@ func TestFailuresOfHTTP2(t *testing.T) {
 	} {
 		t.Run(tt.method+tt.path, func(t *testing.T) {
 			u := reach(t, url, func(o *Options) {
-				o.Timeout.Idle = 200 * time.Millisecond
-				o.Timeout.ResponseHeader = 200 * time.Millisecond
+				if tt.kind != Broken {
+					o.Timeout.Idle = 200 * time.Millisecond
+					o.Timeout.ResponseHeader = 200 * time.Millisecond
+				}
 			})
 			var body io.Reader
 			if tt.method == "POST" {
@@ -141,6 +143,31 @@ func TestFailuresOfHTTP2(t *testing.T) {
 			}
 			wantError(t, u, err, tt.kind, tt.status)
 		})
+	}
+}
+
+// The idle time is for the origin: a client may be as slow as the proxy lets it.
+func TestSlowUploadOverHTTP2(t *testing.T) {
+	s := protocolServer(t, nil, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) })
+	u := reach(t, strings.Replace(s.URL, "http", "h2c", 1), func(o *Options) { o.Timeout.Idle = 50 * time.Millisecond })
+	r, w := io.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for _, part := range []string{"one ", "two"} {
+			io.WriteString(w, part)            // its reader says whether it came
+			time.Sleep(200 * time.Millisecond) // a slow client is what this is
+		}
+		w.Close()
+	})
+	response, err := u.RoundTrip(request(t, "POST", "/", r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	response.Body.Close()
+	wg.Wait()
+	if want := `HTTP/2.0 POST client.example "one two" <nil>`; err != nil || string(body) != want {
+		t.Errorf("got %q, %v, want %q", body, err, want)
 	}
 }
 
@@ -462,7 +489,8 @@ func TestTunnelsAndStreamsAreNoFailures(t *testing.T) {
 		},
 		"/stream": badorigin.Short(100, "half"),
 	}))
-	u := several(t, []string{origin.URL, origin.URL + "/"}[:1])
+	other := badorigin.New(t, badorigin.OK("fine")) // of a single target less would count
+	u := several(t, []string{origin.URL, other.URL})
 	for range 20 {
 		for _, path := range []string{"/tunnel", "/stream"} {
 			req := request(t, "GET", path, nil)

@@ -55,7 +55,11 @@ func TestRetryOnAnotherTarget(t *testing.T) {
 			}
 			good := badorigin.New(t, badorigin.OK("fine"))
 			for _, tt := range requests {
-				u := several(t, []string{bad, good.URL}, func(o *Options) { o.Timeout.ResponseHeader = 100 * time.Millisecond })
+				u := several(t, []string{bad, good.URL}, func(o *Options) {
+					if name == "never answers" {
+						o.Timeout.ResponseHeader = 200 * time.Millisecond
+					}
+				})
 				var body io.Reader
 				if tt.body != "" {
 					body = struct{ io.Reader }{strings.NewReader(tt.body)} // it cannot be rewound

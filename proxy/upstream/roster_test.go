@@ -36,8 +36,8 @@ func (b bench) fail(i int, what verdict) {
 	}
 }
 
-// go_ sends a request that ends with what, and returns where it went: -1 is nowhere.
-func (b bench) send1(again bool, what verdict) int {
+// play sends a request that ends with what, and returns where it went: -1 is nowhere.
+func (b bench) play(again bool, what verdict) int {
 	v := b.visit(0, again, nil)
 	if v == nil {
 		return -1
@@ -50,7 +50,7 @@ func (b bench) send1(again bool, what verdict) int {
 // reached returns the targets that n requests go to.
 func (b bench) reached(n int, again bool) (at []int) {
 	for range n {
-		if i := b.send1(again, unknown); !slices.Contains(at, i) {
+		if i := b.play(again, unknown); !slices.Contains(at, i) {
 			at = append(at, i)
 		}
 	}
@@ -96,13 +96,13 @@ func TestTargetIsEjectedTriedAndReadmitted(t *testing.T) {
 		if got := b.states(); got != "healthy half-open healthy" {
 			t.Errorf("after open_for the states are %q", got)
 		}
-		if i := b.send1(true, failed); i != 1 {
+		if i := b.play(true, failed); i != 1 {
 			t.Errorf("the trial went to %d, want 1", i)
 		}
 		b.want("healthy ejected healthy", 0, 2)
 
 		time.Sleep(10*time.Second + 1)
-		if i := b.send1(true, fine); i != 1 {
+		if i := b.play(true, fine); i != 1 {
 			t.Errorf("the second trial went to %d, want 1", i)
 		}
 		b.want("healthy healthy healthy", 0, 1, 2)
@@ -128,7 +128,7 @@ func TestTrials(t *testing.T) {
 		}
 		b.end(trial, unknown)
 		b.roster.leave(trial)
-		if i := b.send1(true, fine); i != 1 {
+		if i := b.play(true, fine); i != 1 {
 			t.Errorf("after a trial that told nothing the next request went to %d, want 1", i)
 		}
 		b.want("healthy healthy healthy", 0, 1, 2)
@@ -175,7 +175,7 @@ func TestCapOfEjections(t *testing.T) {
 			t.Errorf("the target that holds its requests got %d of 30, want 1", under[2])
 		}
 		time.Sleep(7*time.Second + 1) // the first is due
-		if i := b.send1(true, fine); i != 0 {
+		if i := b.play(true, fine); i != 0 {
 			t.Errorf("the trial went to %d, want 0", i)
 		}
 		b.want("healthy ejected ejected healthy healthy", 0, 3, 4) // its place outside is taken by the third
@@ -192,7 +192,7 @@ func TestEveryTargetHasFailed(t *testing.T) {
 		}
 		b.want("ejected half-open half-open", -1)
 		time.Sleep(10*time.Second + 1)
-		if i := b.send1(false, deaf); i < 0 {
+		if i := b.play(false, deaf); i < 0 {
 			t.Error("no trial was made, although nothing else is left")
 		}
 
@@ -212,7 +212,7 @@ func TestSingleTarget(t *testing.T) {
 		b.fail(0, deaf)
 		b.want("ejected", -1)
 		time.Sleep(10*time.Second + 1)
-		if i := b.send1(false, fine); i != 0 {
+		if i := b.play(false, fine); i != 0 {
 			t.Errorf("the trial went to %d, want 0", i)
 		}
 		b.want("healthy", 0)
@@ -231,15 +231,19 @@ func TestHealthCheckAndBreaker(t *testing.T) {
 		b.fail(3, deaf)
 		b.want("unhealthy unhealthy unhealthy ejected", -1)
 
-		late := &visit{target: b.targets[0]}
-		done, err := late.breaker.Load().Allow()
-		if err != nil {
-			t.Fatal(err)
+		var late []func(error) // of requests that the old breaker has let through
+		for range b.options.Breaker.Failures {
+			done, err := b.targets[0].breaker.Load().Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			late = append(late, done)
 		}
-		b.fail(0, deaf)
 		b.closeCircuit(b.targets[0])
 		b.roster.check(b.targets[0], true, time.Now())
-		done(errFailure) // of a request to the target as it was before
+		for _, done := range late {
+			done(errFailure)
+		}
 		b.want("healthy unhealthy unhealthy ejected", 0)
 	})
 }

@@ -102,6 +102,22 @@ func TestUploadOfAnAttemptThatStillReads(t *testing.T) {
 	}
 }
 
+// Even where that is more than is kept.
+func TestUploadOfAnAttemptThatStillReadsMuch(t *testing.T) {
+	content := strings.Repeat("x", replayable+10) + "tail"
+	u, _ := uploadOf(strings.NewReader(content), true)
+	first := u.open(0, nil)
+	second := u.open(0, nil)
+	for _, n := range []int{replayable + 10, 2} {
+		if _, err := io.ReadFull(first, make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := io.ReadAll(second); err != nil || string(got) != content {
+		t.Errorf("the second attempt sent %d bytes, %v, want the %d of the body", len(got), err, len(content))
+	}
+}
+
 func TestUploadThatCannotBeRepeated(t *testing.T) {
 	broken := errors.New("the client hung up")
 	u, _ := uploadOf(iotest.ErrReader(broken), true)

@@ -120,7 +120,10 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 // send asks one target after another, until one answers or there is no reason
 // to ask a further one. again says that the request may be sent more than once.
 func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Response, error) {
-	key := keyOf(req)
+	key := uint64(0)
+	if u.options.Balance == Hash {
+		key = keyOf(req)
+	}
 	v := u.visit(key, again, nil)
 	if v == nil {
 		return nil, u.failure(nil, Down, errDown)
@@ -133,7 +136,7 @@ func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Resp
 		}
 		tried = append(tried, v.target)
 		known := !u.roster.well(v.target)
-		if !known && !s.unsent() {
+		if !known && !s.unsent() && !s.brokenOff() {
 			retries++
 		}
 		next := u.another(key, tried, retries, known)
@@ -149,8 +152,9 @@ func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Resp
 // another returns the target that a request goes to which those of tried have
 // failed, or nil where it has failed for good. Where the last of them is known to
 // fail, by now, the request neither uses up its retries nor takes from the budget:
-// it goes where it would have gone, had it come a little later. So it is when it
-// was never sent, as far as its retries go.
+// it goes where it would have gone, had it come a little later. So it is, as far as
+// its retries go, when it was never sent or its connection was lost: that costs no
+// time, and each target is asked once at most.
 func (u *Upstream) another(key uint64, tried []*target, retries int, known bool) *visit {
 	if retries > u.options.Retries || u.options.RetryBudget == 0 {
 		return nil
