@@ -12,7 +12,7 @@ BENCH     ?= .
 UPSTREAM  ?=
 ARGS      ?=
 
-.PHONY: help run build test lint generate conformance chaos bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos bench coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,11 +40,14 @@ conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our 
 
 # npm's integrity hashes in the lock file pin every byte that is installed.
 $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
-	test/needs.sh go git gcc node npm curl
+	test/needs.sh go git gcc node npm curl h2load
 	mkdir -p $(SUITE)
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
+
+reload: ## reload 1,000 times while 64 clients read over all protocols
+	CACHEPROXY_RELOADS=1000 go test -count=1 -v -run ReloadUnderLoad ./internal/app
 
 chaos: ## let upstreams fail under load, beside HAProxy, and write the table of docs/reliability.md
 	test/needs.sh go haproxy

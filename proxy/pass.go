@@ -85,6 +85,8 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		body := &patientBody{ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w)}
 		defer body.end()
 		out.Body = body
+		// Or net/http would read the rest of the body itself before it writes the first byte of an answer.
+		_ = http.NewResponseController(x.w).EnableFullDuplex() // where it cannot, as in tests, the answer comes afterwards
 	}
 	defer w.release()
 	x.site.Origin.ServeHTTP(w, out)

@@ -9,6 +9,7 @@ package() { # the Debian package of a program
 	case $1 in
 	gcc) echo gcc libc6-dev ;; # for the race detector
 	node) echo nodejs ;;
+	h2load) echo nghttp2-client ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -265,6 +265,46 @@ func TestUploadsHaveBackPressure(t *testing.T) {
 	})
 }
 
+// Request and response may flow at once, over HTTP/1.1 too.
+func TestBothWaysAtOnce(t *testing.T) {
+	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		if err := c.EnableFullDuplex(); err != nil {
+			t.Error(err)
+		}
+		c.Flush()
+		buf := make([]byte, 1<<20)
+		for {
+			n, err := r.Body.Read(buf)
+			w.Write(buf[:n])
+			c.Flush()
+			if err != nil {
+				return
+			}
+		}
+	}), "")
+	eachProtocol(t, f, func(t *testing.T, p protocol, c *http.Client) {
+		body, in := io.Pipe()
+		res, err := c.Post(f.url(p, "/"), "text/plain", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		answer := bufio.NewReader(res.Body)
+		for i := range 5 {
+			line := strings.Repeat(fmt.Sprint(i), 100_000) + "\n"
+			go io.WriteString(in, line)
+			if got, err := answer.ReadString('\n'); got != line || err != nil {
+				t.Fatalf("line %d: %d bytes, %v", i, len(got), err)
+			}
+		}
+		in.Close()
+		if rest, err := io.ReadAll(answer); len(rest) != 0 || err != nil {
+			t.Errorf("at the end: %q, %v", rest, err)
+		}
+	})
+}
+
 // A WebSocket works through both listeners, and ends with the instance at the latest.
 func TestWebSocket(t *testing.T) {
 	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

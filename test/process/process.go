@@ -38,6 +38,11 @@ type Options struct {
 	Path   string               // of the binary as the process sees it; default: Binary(t)
 	Dir    string               // working directory; default: an empty one of its own
 	System *syscall.SysProcAttr // another user, another root
+
+	Configured bool       // the configuration names the listeners: no --listen is given, and URL stays empty
+	Env        []string   // further NAME=VALUE
+	Files      []*os.File // further open files, from descriptor 3 on
+	Shell      string     // a command for sh that becomes the binary by exec "$@"; default: none
 }
 
 // Serve runs `cacheproxy serve` with the arguments on free loopback ports, waits
@@ -52,10 +57,21 @@ func Serve(t testing.TB, o Options, args ...string) *Process {
 	}
 	addrs := FreeAddrs(t, 2)
 	listen, admin := addrs[0], addrs[1]
-	p := &Process{URL: "http://" + listen, Admin: "http://" + admin, t: t, output: &buffer{}, ended: make(chan struct{})}
-	p.cmd = exec.Command(o.Path, append([]string{"serve", "--listen", listen, "--admin", admin}, args...)...)
+	arguments := []string{"serve", "--admin", admin}
+	url := ""
+	if !o.Configured {
+		arguments = append(arguments, "--listen", listen)
+		url = "http://" + listen
+	}
+	p := &Process{URL: url, Admin: "http://" + admin, t: t, output: &buffer{}, ended: make(chan struct{})}
+	arguments = append(arguments, args...)
+	p.cmd = exec.Command(o.Path, arguments...)
+	if o.Shell != "" {
+		p.cmd = exec.Command("sh", append([]string{"-c", o.Shell, "sh", o.Path}, arguments...)...)
+	}
 	p.cmd.Dir = o.Dir
-	p.cmd.Env = plainEnv()
+	p.cmd.Env = append(plainEnv(), o.Env...)
+	p.cmd.ExtraFiles = o.Files
 	p.cmd.SysProcAttr = o.System
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
@@ -132,19 +148,25 @@ func ready(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// FreeAddrs returns n different loopback addresses that nobody listens on now.
+// FreeAddrs returns n different loopback addresses that nobody listens on now,
+// and that it has given to nobody before: who asked may not listen yet.
 func FreeAddrs(t testing.TB, n int) (addrs []string) {
 	t.Helper()
-	for range n {
+	for len(addrs) < n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // only now, so that no address comes twice
-		addrs = append(addrs, l.Addr().String())
+		defer l.Close() // only now, so that the system gives another each time
+		if _, given := given.LoadOrStore(l.Addr().String(), true); !given {
+			addrs = append(addrs, l.Addr().String())
+		}
 	}
 	return addrs
 }
+
+// given holds the addresses that FreeAddrs has returned.
+var given sync.Map
 
 // plainEnv is the environment without what would configure cacheproxy.
 func plainEnv() []string {
