@@ -221,9 +221,6 @@ func (a *App) Run(ctx context.Context) error {
 
 	failed := run.wait()
 	a.draining.Store(true)
-	for _, l := range a.main { // all of them before any is waited for: one that drains must not leave the others taking requests
-		l.tcp.Close()
-	}
 	limit := a.current.Load().cfg.ShutdownTimeout
 	a.log.Info("stopping", "shutdown_timeout", limit.String())
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)

@@ -55,7 +55,10 @@ func TestConnectionLimitCountsQUIC(t *testing.T) {
 func TestIdleTimeoutOfQUIC(t *testing.T) {
 	goOn := make(chan struct{})
 	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		<-goOn
+		select {
+		case <-goOn:
+		case <-r.Context().Done():
+		}
 		hello(w, r)
 	}), "limits: { idle_timeout: 200ms }\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -92,7 +95,10 @@ func TestStopFinishesHTTP3(t *testing.T) {
 	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(begun)
-			<-goOn
+			select {
+			case <-goOn:
+			case <-r.Context().Done():
+			}
 		}
 		io.WriteString(w, want)
 	}), "shutdown_timeout: 20s\n")

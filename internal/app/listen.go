@@ -139,13 +139,16 @@ const (
 	silence = 20 * time.Second
 )
 
-// startMain starts the servers of the main listeners. HTTP/2 without TLS is spoken with clients that begin with it.
+// startMain starts the servers of the main listeners, which stop together: none takes requests while another waits for its last. HTTP/2
+// without TLS is spoken with clients that begin with it.
 func (a *App) startMain(run *runner) {
+	start := starter(run.start)
 	for _, l := range a.main {
+		a.serve(start, "listener "+l.tcp.Addr().String(), a.wrap(l), a.mainServer(l))
+		start = run.startBeside
 		if l.http3 != nil {
-			run.start("HTTP/3 listener "+l.udp.LocalAddr().String(), l.http3.run, l.http3.stop)
+			start("HTTP/3 listener "+l.udp.LocalAddr().String(), l.http3.run, l.http3.stop)
 		}
-		a.serve(run, "listener "+l.tcp.Addr().String(), a.wrap(l), a.mainServer(l))
 	}
 	run.start("certificates", a.followCertificates, nil)
 	for _, l := range a.main {
@@ -227,7 +230,7 @@ func (a *App) handler(l *listener) http.Handler {
 const adminTimeout = time.Minute
 
 func (a *App) startAdmin(run *runner) {
-	a.serve(run, "administration listener", a.side, &http.Server{
+	a.serve(run.start, "administration listener", a.side, &http.Server{
 		Handler:           a.admin,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       adminTimeout,
@@ -236,22 +239,25 @@ func (a *App) startAdmin(run *runner) {
 	})
 }
 
+// starter is runner.start, or its kin.
+type starter func(name string, run, end func(context.Context) error)
+
 // serve runs a server on l, with TLS where it has a configuration for it. Stopping it closes the listener at once and the connections
 // as their requests end; when the time is up it closes them all.
-func (a *App) serve(run *runner, name string, l net.Listener, s *http.Server) {
+func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) {
 	s.ErrorLog = log.New(serverLog{a.log}, "", 0)
-	run.start(name, func(context.Context) (err error) {
+	start(name, func(context.Context) (err error) {
 		if s.TLSConfig != nil {
 			err = s.ServeTLS(l, "", "")
 		} else {
 			err = s.Serve(l)
 		}
-		if errors.Is(err, http.ErrServerClosed) || a.draining.Load() && errors.Is(err, net.ErrClosed) {
-			return nil
+		if !errors.Is(err, http.ErrServerClosed) {
+			return err
 		}
-		return err
+		return nil
 	}, func(ctx context.Context) error {
-		if err := s.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := s.Shutdown(ctx); err != nil {
 			return errors.Join(err, s.Close())
 		}
 		return nil

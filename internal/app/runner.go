@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 )
 
 // runner runs parts and stops them in the reverse of the order in which they were started.
@@ -18,6 +18,7 @@ type runner struct {
 type part struct {
 	name   string
 	end    func(context.Context) error // nil: cancelling is enough
+	beside bool                        // it stops together with the part before it
 	cancel context.CancelFunc
 	done   chan struct{}
 	err    error // of run; read it after done is closed
@@ -28,8 +29,17 @@ func newRunner(ctx context.Context) *runner { return &runner{ctx: ctx, failed: m
 // start runs a part until it is stopped: by end, which is given the time that is left, and then by cancelling the context of run. A
 // part that ends with an error before that stops everything; one that ends without has done its work.
 func (r *runner) start(name string, run, end func(context.Context) error) {
+	r.add(name, run, end, false)
+}
+
+// startBeside is start for a part that stops at the same time as the one that was started before it.
+func (r *runner) startBeside(name string, run, end func(context.Context) error) {
+	r.add(name, run, end, true)
+}
+
+func (r *runner) add(name string, run, end func(context.Context) error, beside bool) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
-	p := &part{name: name, end: end, cancel: cancel, done: make(chan struct{})}
+	p := &part{name: name, end: end, beside: beside, cancel: cancel, done: make(chan struct{})}
 	r.parts = append(r.parts, p)
 	go func() {
 		defer close(p.done)
@@ -60,17 +70,34 @@ func (r *runner) wait() error {
 // that it has ended is up to them.
 func (r *runner) stop(ctx context.Context) error {
 	var errs []error
-	for _, p := range slices.Backward(r.parts) {
-		if p.end != nil {
-			if err := p.end(ctx); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", p.name, err))
-			}
+	for end := len(r.parts); end > 0; {
+		begin := end - 1
+		for begin > 0 && r.parts[begin].beside {
+			begin--
 		}
-		p.cancel()
-		<-p.done
-		if p.err != nil {
-			errs = append(errs, p.err)
-		}
+		errs = append(errs, stopTogether(ctx, r.parts[begin:end])...)
+		end = begin
 	}
 	return errors.Join(errs...)
+}
+
+func stopTogether(ctx context.Context, parts []*part) []error {
+	errs := make([]error, len(parts))
+	var stopping sync.WaitGroup
+	for i, p := range parts {
+		stopping.Go(func() { errs[i] = p.stop(ctx) })
+	}
+	stopping.Wait()
+	return errs
+}
+
+func (p *part) stop(ctx context.Context) (err error) {
+	if p.end != nil {
+		if err = p.end(ctx); err != nil {
+			err = fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	p.cancel()
+	<-p.done
+	return errors.Join(err, p.err)
 }

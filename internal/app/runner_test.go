@@ -3,9 +3,11 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +40,39 @@ func TestPartsStopInReverse(t *testing.T) {
 		}
 		if want := []string{"third", "second", "first"}; !slices.Equal(order, want) {
 			t.Errorf("they stopped in the order %q, want %q", order, want)
+		}
+	})
+}
+
+// Parts that were started beside one another are told at once that they stop, and the part before them only when all have ended.
+func TestPartsBesideEachOtherStopTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner(t.Context())
+		begin := time.Now()
+		told := map[string]time.Duration{}
+		var mu sync.Mutex
+		end := func(name string) func(context.Context) error {
+			return func(context.Context) error {
+				mu.Lock()
+				told[name] = time.Since(begin)
+				mu.Unlock()
+				time.Sleep(time.Second)
+				return errors.New("late")
+			}
+		}
+		r.start("alone", untilDone, end("alone"))
+		r.start("one", untilDone, end("one"))
+		r.startBeside("two", untilDone, end("two"))
+		r.startBeside("three", untilDone, end("three"))
+		err := r.stop(t.Context())
+		want := map[string]time.Duration{"one": 0, "two": 0, "three": 0, "alone": time.Second}
+		if !maps.Equal(told, want) {
+			t.Errorf("told at %v, want %v", told, want)
+		}
+		for name := range want {
+			if err == nil || !strings.Contains(err.Error(), name+": late") {
+				t.Errorf("the error names no %q: %v", name, err)
+			}
 		}
 	})
 }

@@ -225,7 +225,7 @@ func (c *counter) Read(p []byte) (int, error) {
 // An upload flows no faster than the origin reads, so that it takes the same memory however large it is. Between them are the
 // buffers of two connections.
 func TestUploadsHaveBackPressure(t *testing.T) {
-	const size, buffers = 24 << 20, 16 << 20
+	const size, buffers = 16 << 20, 12 << 20
 	read := make(chan struct{})
 	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		<-read
