@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +22,7 @@ type Options struct {
 
 // Cache holds stored responses in memory.
 type Cache struct {
-	memory      *tiers.Memory[[16]byte, *Variants]
+	memory      *tiers.Memory[[16]byte, Variants]
 	state       *invalidation.State
 	maxVariants int
 	capped      atomic.Uint64
@@ -29,12 +31,12 @@ type Cache struct {
 // New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
 func New(o Options, state *invalidation.State) *Cache {
 	return &Cache{
-		memory: tiers.New(tiers.Options[[16]byte, *Variants]{
+		memory: tiers.New(tiers.Options[[16]byte, Variants]{
 			MaxBytes: o.MaxBytes,
 			Policy:   o.Policy,
 			Hash:     func(k [16]byte) uint64 { return binary.LittleEndian.Uint64(k[:]) },
-			Cost:     func(_ [16]byte, v *Variants) int64 { return v.cost() },
-			Expires:  (*Variants).expires,
+			Cost:     func(_ [16]byte, v Variants) int64 { return v.cost() },
+			Expires:  func(v Variants) time.Time { return v.expires() },
 		}),
 		state:       state,
 		maxVariants: o.MaxVariants,
@@ -61,23 +63,21 @@ func (c *Cache) Stats() Stats {
 // MarkUncacheable remembers until when the response of key could not be stored, and why. What is stored stays: another variant, or
 // an older response, may still be good.
 func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Reason) {
-	c.memory.Update(key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
-		next := &Variants{Key: rfc9111.Key{Hash: key.Hash, Text: append([]byte(nil), key.Text...)}, Uncacheable: until, Because: why}
+	c.memory.Update(key.Hash, func(old Variants, ok bool) (Variants, bool) {
+		m := mark{until: until, because: why}
 		if ok && old.of(key) {
-			next.Key, next.Entries = old.Key, old.Entries
+			return variantsOf(old.key(), slices.Clone(old.entries()), m), true
 		}
-		return next, true
+		return variantsOf(rfc9111.Key{Hash: key.Hash, Text: bytes.Clone(key.Text)}, nil, m), true
 	})
 }
 
 // Free deletes what is stored under key and returns how many responses that were. It is housekeeping after a purge.
 func (c *Cache) Free(key [16]byte) int {
 	freed := 0
-	c.memory.Update(key, func(old *Variants, ok bool) (*Variants, bool) {
-		if ok {
-			freed = len(old.Entries)
-		}
-		return nil, false
+	c.memory.Update(key, func(old Variants, _ bool) (Variants, bool) {
+		freed = len(old.entries())
+		return Variants{}, false
 	})
 	return freed
 }
@@ -87,8 +87,8 @@ func (c *Cache) Free(key [16]byte) int {
 func (c *Cache) Drop(record invalidation.Record) (freed int) {
 	for _, s := range record.Selectors {
 		if s.Kind == invalidation.KindAll {
-			c.memory.DeleteFunc(func(_ [16]byte, v *Variants) bool {
-				freed += len(v.Entries)
+			c.memory.DeleteFunc(func(_ [16]byte, v Variants) bool {
+				freed += len(v.entries())
 				return true
 			})
 			return freed

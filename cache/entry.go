@@ -2,10 +2,8 @@ package cache
 
 import (
 	"net/http"
-	"slices"
-	"sort"
 	"strconv"
-	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
@@ -13,205 +11,140 @@ import (
 )
 
 // Entry is one stored response. It is immutable but for the atomic in its stamp, and may be read by any number of goroutines at
-// once. Key, URI, head and what it varies by lie in one block of memory, so that a million entries are few pointers for the garbage
-// collector; a small body lies in the same block. Nothing of the origin's response is kept alive beside it.
+// once. Nothing of the origin's response is kept alive beside it.
+//
+// An Entry holds no pointer: its texts (key, URI, what it varies by, head, validators) and, up to a limit, its body follow it in one
+// block of memory, and it knows their places. A million entries are then a million blocks that the garbage collector marks and does
+// not look into, and the allocator rounds up once. An entry whose body lies elsewhere is the beginning of a [linked] instead. So an
+// Entry is never copied and never made but by newEntry.
 type Entry struct {
-	Key   rfc9111.Key
-	Meta  rfc9111.Meta
 	Stamp invalidation.Stamp
 	// Rule is the fingerprint of the storing rules under which it was stored. A reload that changed them makes it unusable.
 	Rule uint64
-	// URI is the address by which a purge finds the entry.
-	URI []byte
-	// Head holds the field lines to send, "Name: value\r\n" each, sorted by name, lines of one name together. Age and Content-Length
-	// are not in it: they are made for each response.
-	Head []byte
-	// Body is the whole content, or the part that Part describes.
-	Body []byte
 	// Part says which bytes of the whole representation Body is; zero for a complete response.
 	Part Part
 
-	cost int64
+	hash [16]byte
+	cost int64 // bytes of memory
+	body int64 // length of the body
+	size int   // of the texts, and of the body where it is not linked
+
+	// What rfc9111.Meta says, in nanoseconds; the instants count from birth.
+	request, response, date, retain         int64
+	initialAge, lifetime, swr, staleIfError time.Duration
+	status                                  uint16
+	flags                                   rfc9111.Flags
+
+	varies         uint16 // number of fields that the response varies by
+	linked         bool
+	key, uri, vary uint32 // length of each text; they follow each other, then the head
+	head           uint32
+	etag, modified span // within the texts
+}
+
+// span is a place within the texts of an entry.
+type span struct{ at, size uint32 }
+
+// linked is an entry whose body lies elsewhere, because copying it would cost more than a pointer.
+type linked struct {
+	Entry
+	texts []byte
+	body  []byte
 }
 
 // Part is the place of a partial response within its representation (RFC 9110, 14.4). Complete is -1 where it is not known.
 type Part struct{ First, Complete int64 }
 
-// IsPartial reports whether the entry holds only a part of the representation.
-func (e *Entry) IsPartial() bool { return e.Meta.Flags&rfc9111.Partial != 0 }
+// Key returns the key under which the entry is stored. Its text is the entry's own: it must not be changed.
+func (e *Entry) Key() rfc9111.Key { return rfc9111.Key{Hash: e.hash, Text: e.cut(0, e.key)} }
 
-// entrySize is what the struct takes, in the allocator's size classes, which are 32 bytes apart there.
-const entrySize = (int64(unsafe.Sizeof(Entry{})) + 31) &^ 31
+// URI is the address by which a purge finds the entry. It must not be changed.
+func (e *Entry) URI() []byte { return e.cut(e.key, e.uri) }
+
+// Head holds the field lines to send, "Name: value\r\n" each, sorted by name, lines of one name together. Age and Content-Length
+// are not in it: they are made for each response. It must not be changed.
+func (e *Entry) Head() []byte { return e.cut(e.key+e.uri+e.vary, e.head) }
+
+// Body is the whole content, or the part that Part describes. It must not be changed.
+func (e *Entry) Body() []byte {
+	if e.linked {
+		return e.link().body
+	}
+	all := e.all()
+	return all[int64(len(all))-e.body:]
+}
+
+// Size returns the length of the body.
+func (e *Entry) Size() int64 { return e.body }
+
+// Status returns the status code to send.
+func (e *Entry) Status() int { return int(e.status) }
+
+// IsPartial reports whether the entry holds only a part of the representation.
+func (e *Entry) IsPartial() bool { return e.flags&rfc9111.Partial != 0 }
+
+// Varies reports whether the response was chosen by fields of the request (RFC 9111, 4.1).
+func (e *Entry) Varies() bool { return e.varies > 0 }
 
 // Cost returns how many bytes of memory the entry takes, all that it refers to included.
 func (e *Entry) Cost() int64 { return e.cost }
 
-// inlineBody is up to which size a body is copied beside the head, so that the whole entry is one block. Larger bodies keep the
-// buffer they arrived in: copying them would cost more than a pointer.
-const inlineBody = 64 << 10
-
-// Parts is what an entry is made of. Header is the stored header section (rfc9111.StoredHeader); Body must not be changed afterwards.
-type Parts struct {
-	Key    rfc9111.Key
-	URI    []byte
-	Meta   rfc9111.Meta
-	Rule   uint64
-	Header http.Header
-	Body   []byte
-	Part   Part
-	Born   invalidation.Position
+// all returns the block of texts, which the body ends where it is not linked.
+func (e *Entry) all() []byte {
+	if e.linked {
+		return e.link().texts
+	}
+	// Only newEntry makes entries, and it leaves this room behind each.
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(e), entrySize)), e.size)
 }
 
-// newEntry packs parts into an entry. All but a large body is copied.
-func newEntry(state *invalidation.State, p *Parts) *Entry {
-	inline := len(p.Body) <= inlineBody
-	// Grow gives the capacity that the allocator has in that size class: it is what the block costs.
-	block := slices.Grow([]byte(nil), packedSize(p, inline))
-	cut := func(grow func(b []byte) []byte) []byte {
-		start := len(block)
-		block = grow(block)
-		return block[start:len(block):len(block)]
-	}
-	pack := func(s string) string { return text(cut(func(b []byte) []byte { return append(b, s...) })) }
-	e := &Entry{
-		Key:   rfc9111.Key{Hash: p.Key.Hash, Text: cut(func(b []byte) []byte { return append(b, p.Key.Text...) })},
-		URI:   cut(func(b []byte) []byte { return append(b, p.URI...) }),
-		Head:  cut(func(b []byte) []byte { return appendHeader(b, p.Header) }),
-		Meta:  p.Meta,
-		Stamp: state.Stamp(p.Born, p.URI),
-		Rule:  p.Rule,
-		Body:  p.Body,
-		Part:  p.Part,
-	}
-	e.Meta.Vary = slices.Clone(p.Meta.Vary)
-	for i := range e.Meta.Vary {
-		v := &e.Meta.Vary[i]
-		v.Name, v.Value = pack(v.Name), pack(v.Value)
-	}
-	if inline {
-		e.Body = cut(func(b []byte) []byte { return append(b, p.Body...) })
-	} else {
-		e.cost += pages(cap(p.Body))
-	}
-	validators, copied := compact(p.Meta.Validators, e.Head)
-	e.Meta.Validators = validators
-	e.cost += copied + entrySize + int64(cap(block)) + int64(cap(e.Meta.Vary))*int64(unsafe.Sizeof(rfc9111.VaryField{}))
-	return e
+// link returns the whole of which a linked entry is the beginning.
+func (e *Entry) link() *linked { return (*linked)(unsafe.Pointer(e)) }
+
+func (e *Entry) cut(at, size uint32) []byte { return e.all()[at : at+size : at+size] }
+
+func (e *Entry) text(s span) string { return text(e.cut(s.at, s.size)) }
+
+// Validators returns what the entry can be validated with. The strings point into the entry, which never changes.
+func (e *Entry) Validators() rfc9111.Validators {
+	return rfc9111.Validators{ETag: e.text(e.etag), LastModified: e.text(e.modified)}
 }
 
-func packedSize(p *Parts, inline bool) int {
-	size := len(p.Key.Text) + len(p.URI) + renderedSize(p.Header)
-	for _, v := range p.Meta.Vary {
-		size += len(v.Name) + len(v.Value)
+// birth is what the instants of entries count from: differences to it hold the monotonic clock, so that a step of the wall clock
+// makes no entry older or younger.
+var birth = time.Now()
+
+func instant(t time.Time) int64 { return int64(t.Sub(birth)) }
+
+func instantOf(n int64) time.Time { return birth.Add(time.Duration(n)) }
+
+// Facts returns what the rules need to know of the entry, but not what it varies by, which would have to be allocated: it is for
+// [rfc9111.Decide] and all that comes after the selection.
+func (e *Entry) Facts() rfc9111.Meta {
+	return rfc9111.Meta{
+		RequestTime: instantOf(e.request), ResponseTime: instantOf(e.response), Date: instantOf(e.date), Retain: instantOf(e.retain),
+		InitialAge: e.initialAge, Lifetime: e.lifetime, StaleWhileRevalidate: e.swr, StaleIfError: e.staleIfError,
+		Validators: e.Validators(), Status: int(e.status), Flags: e.flags,
 	}
-	if inline {
-		size += len(p.Body)
-	}
-	return size
 }
 
-// pages rounds the size of a large block up to whole pages, as the allocator does.
-func pages(n int) int64 {
-	const page = 8 << 10
-	return (int64(n) + page - 1) &^ (page - 1)
-}
-
-// compact makes the validators point into the head where they stand there anyway, and else copies them: they must not keep the
-// strings of the origin's response alive, which may be parts of larger ones. copied is what the copies take.
-func compact(v rfc9111.Validators, head []byte) (c rfc9111.Validators, copied int64) {
-	tag, modified := false, false
-	for name, value := range lines(head) {
-		switch {
-		case name == "Etag" && value == v.ETag:
-			c.ETag, tag = value, true
-		case name == "Last-Modified" && value == v.LastModified:
-			c.LastModified, modified = value, true
+// Meta returns all that the rules need to know of the entry. It allocates where the entry varies by something.
+func (e *Entry) Meta() rfc9111.Meta {
+	m := e.Facts()
+	if e.varies > 0 {
+		m.Vary = make([]rfc9111.VaryField, 0, e.varies)
+		for v := range e.VariesBy() {
+			m.Vary = append(m.Vary, v)
 		}
 	}
-	if !tag {
-		c.ETag = strings.Clone(v.ETag)
-		copied += small(len(v.ETag))
-	}
-	if !modified {
-		c.LastModified = strings.Clone(v.LastModified)
-		copied += small(len(v.LastModified))
-	}
-	return c, copied
+	return m
 }
 
-// small rounds the size of a small block up as the allocator does.
-func small(n int) int64 { return (int64(n) + 15) &^ 15 }
-
-// kept reports whether the field is part of Head. Age and Content-Length are made for each response, and a name that would break the
-// form of a field line is left out, as net/http does when it writes one: a handler in the same process may have set it.
-func kept(name string) bool {
-	return name != "" && name != "Age" && name != "Content-Length" && !strings.ContainsAny(name, "\x00\t\n\r :")
-}
-
-func renderedSize(h http.Header) int {
-	n := 0
-	for name, values := range h {
-		if !kept(name) {
-			continue
-		}
-		for _, v := range values {
-			n += len(name) + len(v) + len(": \r\n")
-		}
-	}
-	return n
-}
-
-func appendHeader(b []byte, h http.Header) []byte {
-	names := make([]string, 0, len(h))
-	for name := range h {
-		if kept(name) {
-			names = append(names, name)
-		}
-	}
-	sort.Strings(names)
-	for _, name := range names {
-		for _, v := range h[name] {
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = appendValue(b, v)
-			b = append(b, '\r', '\n')
-		}
-	}
-	return b
-}
-
-// appendValue appends a field value; a CR, LF or NUL inside it becomes a space (RFC 9110, 5.5).
-func appendValue(b []byte, v string) []byte {
-	start := len(b)
-	b = append(b, v...)
-	for i := start; i < len(b); i++ {
-		switch b[i] {
-		case '\r', '\n', 0:
-			b[i] = ' '
-		}
-	}
-	return b
-}
-
-// lines yields the field lines of a rendered head. The strings alias head, which never changes, so they may be kept.
-func lines(head []byte) func(yield func(name, value string) bool) {
-	return func(yield func(name, value string) bool) {
-		for rest := text(head); len(rest) > 0; {
-			end := strings.IndexByte(rest, '\r')
-			colon := strings.IndexByte(rest[:end], ':')
-			if !yield(rest[:colon], rest[colon+2:end]) {
-				return
-			}
-			rest = rest[end+2:]
-		}
-	}
-}
-
-// text returns b as a string without a copy. Only for bytes of an entry's block, of which each is written once, before it is read.
-func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// retained reports whether the entry is of any use at now.
+func (e *Entry) retained(now time.Time) bool { return instant(now) < e.retain }
 
 // Fields yields the stored field lines in order. The strings may be kept: they point into the entry, which never changes.
-func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head) }
+func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head()) }
 
 // Header makes an http.Header of the stored fields, with Content-Length where the entry is complete. It allocates: it is for
 // freshening, not for hits.
@@ -220,8 +153,8 @@ func (e *Entry) Header() http.Header {
 	for name, value := range e.Fields() {
 		h[name] = append(h[name], value)
 	}
-	if !e.IsPartial() && e.Meta.Status != http.StatusNoContent {
-		h["Content-Length"] = []string{strconv.Itoa(len(e.Body))}
+	if !e.IsPartial() && e.status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.FormatInt(e.body, 10)}
 	}
 	return h
 }

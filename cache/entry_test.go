@@ -34,7 +34,7 @@ func TestHead(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			e := w.Build(&Parts{Key: keyOf("http://h/"), Header: test.header})
-			if got := string(e.Head); got != test.want {
+			if got := string(e.Head()); got != test.want {
 				t.Errorf("Head = %q, want %q", got, test.want)
 			}
 			var again strings.Builder
@@ -74,8 +74,8 @@ func FuzzHead(f *testing.F) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("lines by name: %v, want %v", got, want)
 		}
-		if string(e.Body) != "body" {
-			t.Errorf("Body = %q", e.Body)
+		if string(e.Body()) != "body" {
+			t.Errorf("Body = %q", e.Body())
 		}
 	})
 }
@@ -96,14 +96,14 @@ func TestEntryIsACopy(t *testing.T) {
 	p.Header["Etag"][0] = "changed"
 	p.Meta.Vary[0] = rfc9111.VaryField{Name: "Changed"}
 
-	if !bytes.Equal(e.Key.Text, key.Text) || string(e.URI) != "http://h/a" || string(e.Body) != "body" ||
-		e.Header().Get("Etag") != `"x"` || e.Meta.Vary[0] != (rfc9111.VaryField{Name: "Accept-Language", Value: "de", Present: true}) {
-		t.Errorf("the entry changed with what it was made of: %+v, head %q", e, e.Head)
+	if !bytes.Equal(e.Key().Text, key.Text) || string(e.URI()) != "http://h/a" || string(e.Body()) != "body" ||
+		e.Header().Get("Etag") != `"x"` || e.Meta().Vary[0] != (rfc9111.VaryField{Name: "Accept-Language", Value: "de", Present: true}) {
+		t.Errorf("the entry changed with what it was made of: %+v, head %q", e, e.Head())
 	}
 	w.wantBody(w.find("http://h/a", start, "Accept-Language: de"), "body")
 
 	// Slices of one block must not grow into each other.
-	for name, part := range map[string][]byte{"Key": e.Key.Text, "URI": e.URI, "Head": e.Head, "Body": e.Body} {
+	for name, part := range map[string][]byte{"Key": e.Key().Text, "URI": e.URI(), "Head": e.Head(), "Body": e.Body()} {
 		if len(part) != cap(part) {
 			t.Errorf("%s has room for %d bytes that are not its own", name, cap(part)-len(part))
 		}
@@ -129,11 +129,11 @@ func TestBodyIsCopiedUpToALimit(t *testing.T) {
 	}{{0, true}, {1, true}, {inlineBody, true}, {inlineBody + 1, false}} {
 		body := bytes.Repeat([]byte("x"), test.size)
 		e := w.Build(&Parts{Key: keyOf("http://h/"), Header: http.Header{}, Body: body})
-		if !bytes.Equal(e.Body, body) {
+		if !bytes.Equal(e.Body(), body) {
 			t.Errorf("%d bytes: another body", test.size)
 		}
 		clear(body)
-		if copied := test.size == 0 || e.Body[0] == 'x'; copied != test.copied {
+		if copied := test.size == 0 || e.Body()[0] == 'x'; copied != test.copied {
 			t.Errorf("%d bytes: copied = %v, want %v", test.size, copied, test.copied)
 		}
 	}

@@ -41,19 +41,19 @@ func (c *Cache) Find(q *Query) Outcome {
 	if !ok || !v.of(q.Key) {
 		return Outcome{Decision: decideMiss(q, rfc9111.ForwardURIMiss, rfc9111.ReasonURIMiss)}
 	}
-	s := c.choose(v, q)
+	s := c.choose(&v, q)
 	var o Outcome
 	if s.entry == nil {
 		o.Decision = decideMiss(q, s.miss, s.reason)
 		if s.miss == rfc9111.ForwardVaryMiss {
-			o.Others = c.others(v, q)
+			o.Others = c.others(&v, q)
 		}
 	} else {
 		o.Entry, o.Standing = s.entry, s.standing
 		o.Decision = c.decide(q, &s)
 	}
-	if q.Now.Before(v.Uncacheable) {
-		o.Uncacheable, o.Because = true, v.Because
+	if m := v.mark(); q.Now.Before(m.until) {
+		o.Uncacheable, o.Because = true, m.because
 	}
 	return o
 }
@@ -69,18 +69,18 @@ type selection struct {
 // choose selects among the variants (RFC 9111, 4.1): of those that the request matches the newest, a complete one before a part.
 func (c *Cache) choose(v *Variants, q *Query) selection {
 	s := selection{miss: rfc9111.ForwardURIMiss, reason: rfc9111.ReasonURIMiss}
-	if q.Now.Before(v.Uncacheable) {
-		s.reason = v.Because
+	if m := v.mark(); q.Now.Before(m.until) {
+		s.reason = m.because
 	}
-	for _, e := range v.Entries {
+	for _, e := range v.entries() {
 		standing := c.state.Check(&e.Stamp)
 		switch {
-		case !q.Now.Before(e.Meta.Retain):
+		case !e.retained(q.Now):
 		case e.Rule != q.Rule:
 			s.reason = rfc9111.ReasonRuleChanged
 		case standing == invalidation.Invalid:
 			s.reason = rfc9111.ReasonPurged
-		case !rfc9111.Matches(q.Fields, &e.Meta):
+		case !e.SelectedBy(q.Fields):
 			s.miss = rfc9111.ForwardVaryMiss
 		case s.entry == nil || better(e, s.entry):
 			s.entry, s.standing = e, standing
@@ -96,8 +96,8 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 // (RFC 9110, 8.8.3): it is unique among all representations of a resource, which a date is not.
 func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
-	for _, e := range v.Entries {
-		if e.Rule == q.Rule && !e.IsPartial() && e.Meta.Validators.ETag != "" && q.Now.Before(e.Meta.Retain) &&
+	for _, e := range v.entries() {
+		if e.Rule == q.Rule && !e.IsPartial() && e.etag.size > 0 && e.retained(q.Now) &&
 			c.state.Check(&e.Stamp) == invalidation.Valid {
 			others = append(others, e)
 		}
@@ -105,11 +105,22 @@ func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	return others
 }
 
+// SelectedBy reports whether a request with these fields selects the entry (RFC 9111, 4.1). It does not allocate for single-line fields.
+func (e *Entry) SelectedBy(req rfc9111.Fields) bool {
+	for v := range e.VariesBy() {
+		if !v.Selects(req) {
+			return false
+		}
+	}
+	return true
+}
+
 func better(a, b *Entry) bool {
 	if a.IsPartial() != b.IsPartial() {
 		return b.IsPartial()
 	}
-	return rfc9111.Newer(&a.Meta, &b.Meta)
+	am, bm := a.Facts(), b.Facts()
+	return rfc9111.Newer(&am, &bm)
 }
 
 // decideMiss asks for the verdict where nothing fits, and says why nothing does. What the request itself says, such as no-store, is
@@ -125,11 +136,11 @@ func decideMiss(q *Query, miss rfc9111.Forward, why rfc9111.Reason) rfc9111.Deci
 // decide asks for the verdict on the chosen entry. A part that does not hold what was asked for is a miss, called a partial hit.
 func (c *Cache) decide(q *Query, s *selection) rfc9111.Decision {
 	constraint := rfc9111.Constraint{Validate: s.standing == invalidation.Unsure}
-	m := &s.entry.Meta
-	if s.entry.IsPartial() && !(s.entry.Covers(q.Range) && rfc9111.RangeApplies(q.Fields, m)) {
+	m := s.entry.Facts()
+	if s.entry.IsPartial() && !(s.entry.Covers(q.Range) && rfc9111.RangeApplies(q.Fields, &m)) {
 		return rfc9111.Decide(q.Fields, nil, rfc9111.ForwardPartial, constraint, q.Now)
 	}
-	return rfc9111.Decide(q.Fields, m, rfc9111.ForwardMiss, constraint, q.Now)
+	return rfc9111.Decide(q.Fields, &m, rfc9111.ForwardMiss, constraint, q.Now)
 }
 
 // Covers reports whether the part that the entry holds contains all of the single range that value asks for.
@@ -145,5 +156,5 @@ func (e *Entry) Covers(value string) bool {
 		return false
 	}
 	r := ranges[0]
-	return r.Start >= e.Part.First && r.Start+r.Length <= e.Part.First+int64(len(e.Body))
+	return r.Start >= e.Part.First && r.Start+r.Length <= e.Part.First+e.body
 }

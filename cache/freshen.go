@@ -29,7 +29,8 @@ type Freshening struct {
 func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 	named := c.named(f)
 	for _, old := range c.candidates(f) {
-		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&old.Meta, rfc9111.Header(f.Header), old == named) {
+		m := old.Meta()
+		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old == named) {
 			continue
 		}
 		if old == f.Selected {
@@ -40,7 +41,7 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 			fresh, why := c.freshened(old, f.Request, f)
 			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, f.ResponseTime)
 		}
-		if request := chosenBy(old.Meta.Vary); request.knows(f.Header) && !old.Meta.RequestTime.After(f.RequestTime) {
+		if request := chosenBy(m.Vary); request.knows(f.Header) && !m.RequestTime.After(f.RequestTime) {
 			c.renew(old, request, f)
 		}
 	}
@@ -55,8 +56,9 @@ func (c *Cache) named(f *Freshening) (named *Entry) {
 		return f.Selected
 	}
 	for _, e := range f.Validated {
-		if c.state.Check(&e.Stamp) != invalidation.Invalid && e.Meta.Validators.ETag != "" &&
-			rfc9111.FreshenedBy(&e.Meta, rfc9111.Header(f.Header), true) && (named == nil || better(e, named)) {
+		m := e.Facts()
+		if c.state.Check(&e.Stamp) != invalidation.Invalid && m.Validators.ETag != "" &&
+			rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), true) && (named == nil || better(e, named)) {
 			named = e
 		}
 	}
@@ -80,7 +82,7 @@ func (c *Cache) renew(old *Entry, request rfc9111.Fields, f *Freshening) (fresh 
 func (c *Cache) candidates(f *Freshening) []*Entry {
 	candidates := slices.Clone(f.Validated)
 	if v, ok := c.memory.Peek(f.Query.Key.Hash); ok && v.of(f.Query.Key) {
-		for _, e := range v.Entries {
+		for _, e := range v.entries() {
 			if e.Rule == f.Query.Rule && !slices.Contains(candidates, e) {
 				candidates = append(candidates, e)
 			}
@@ -92,11 +94,11 @@ func (c *Cache) candidates(f *Freshening) []*Entry {
 // freshened returns the entry that takes old's place: the same body, the updated fields, born when the validation was sent.
 func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, why rfc9111.Reason) {
 	header := rfc9111.Freshen(old.Header(), f.Header)
-	x := &rfc9111.Exchange{Method: http.MethodGet, Target: f.Target, Request: request, Status: old.Meta.Status, Response: rfc9111.Header(header)}
+	x := &rfc9111.Exchange{Method: http.MethodGet, Target: f.Target, Request: request, Status: old.Status(), Response: rfc9111.Header(header)}
 	_, why = rfc9111.Storable(x, f.Query.Policy)
 	meta := rfc9111.NewMeta(x, f.Query.Policy, f.RequestTime, f.ResponseTime)
 	return newEntry(c.state, &Parts{
-		Key: old.Key, URI: old.URI, Meta: meta, Rule: old.Rule, Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body,
+		Key: old.Key(), URI: old.URI(), Meta: meta, Rule: old.Rule, Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body(),
 		Part: old.Part, Born: f.Born,
 	}), why
 }
@@ -109,12 +111,13 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 	if !ok || !v.of(f.Query.Key) {
 		return
 	}
-	for _, old := range v.Entries {
-		if old.Rule != f.Query.Rule || old.Meta.RequestTime.After(f.RequestTime) || !rfc9111.Matches(f.Query.Fields, &old.Meta) ||
+	for _, old := range v.entries() {
+		m := old.Facts()
+		if old.Rule != f.Query.Rule || m.RequestTime.After(f.RequestTime) || !old.SelectedBy(f.Query.Fields) ||
 			c.state.Check(&old.Stamp) == invalidation.Invalid {
 			continue
 		}
-		if old.of200() && rfc9111.HeadFreshens(&old.Meta, rfc9111.Header(f.Header), old.length()) {
+		if old.of200() && rfc9111.HeadFreshens(&m, rfc9111.Header(f.Header), old.length()) {
 			c.renew(old, f.Request, f)
 		} else {
 			c.Remove(old)
@@ -123,14 +126,14 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 }
 
 // of200 reports whether e is a 200 or a part of one.
-func (e *Entry) of200() bool { return e.Meta.Status == http.StatusOK || e.IsPartial() }
+func (e *Entry) of200() bool { return e.status == http.StatusOK || e.IsPartial() }
 
 // length is that of the whole representation; -1: not known.
 func (e *Entry) length() int64 {
 	if e.IsPartial() {
 		return e.Part.Complete
 	}
-	return int64(len(e.Body))
+	return e.body
 }
 
 // chosenBy are the request fields by which a variant was chosen, which are all that is known of the request that stored it.

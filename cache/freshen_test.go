@@ -60,8 +60,8 @@ func TestFreshenAll(t *testing.T) {
 			if (answer != nil) != test.fresh[0] || stored != test.fresh[0] {
 				t.Errorf("Freshen = %v, %v, want %v", answer, stored, test.fresh[0])
 			}
-			if answer != nil && (string(answer.Body) != "X: 1" || answer.Header().Get("Foo") != "new") {
-				t.Errorf("the answer is %q with %q", answer.Body, answer.Head)
+			if answer != nil && (string(answer.Body()) != "X: 1" || answer.Header().Get("Foo") != "new") {
+				t.Errorf("the answer is %q with %q", answer.Body(), answer.Head())
 			}
 			for i, name := range names {
 				o := w.find(uri, later.Add(time.Minute), name)
@@ -103,7 +103,7 @@ func TestFreshenWithoutSelection(t *testing.T) {
 			answer, stored := w.Freshen(w.validation(q, w.Find(q), append(test.update, "Cache-Control: max-age=600", "Vary: X")...))
 			got := ""
 			if answer != nil {
-				got = string(answer.Body)
+				got = string(answer.Body())
 			}
 			if got != test.want || stored != (test.want != "") {
 				t.Errorf("Freshen = %q, %v, want %q", got, stored, test.want)
@@ -169,10 +169,10 @@ func TestFreshen(t *testing.T) {
 				return
 			}
 			h := answer.Header()
-			if string(answer.Body) != "body" || h.Get("Foo") != "new" || h.Get("Content-Type") != "text/plain" || h.Get("Content-Length") != "4" {
-				t.Errorf("answer %q with %v: the fields of the content must stay (3.2), others be new", answer.Body, h)
+			if string(answer.Body()) != "body" || h.Get("Foo") != "new" || h.Get("Content-Type") != "text/plain" || h.Get("Content-Length") != "4" {
+				t.Errorf("answer %q with %v: the fields of the content must stay (3.2), others be new", answer.Body(), h)
 			}
-			if answer.Stamp.Born != f.Born || !answer.Meta.RequestTime.Equal(f.RequestTime) {
+			if answer.Stamp.Born != f.Born || !answer.Meta().RequestTime.Equal(f.RequestTime) {
 				t.Error("the freshened response is not born with its validation")
 			}
 			if stored && o.Decision.Action != rfc9111.Serve {
@@ -215,7 +215,7 @@ func TestFreshen(t *testing.T) {
 		if answer, _ := w.Freshen(w.validation(q, w.Find(q), `Etag: "a"`)); answer != nil {
 			t.Error("a response that was stored under other rules answers")
 		}
-		if v, _ := w.memory.Peek(keyOf(uri).Hash); !v.Entries[0].Meta.ResponseTime.Equal(start) {
+		if v, _ := w.memory.Peek(keyOf(uri).Hash); !v.entries()[0].Meta().ResponseTime.Equal(start) {
 			t.Error("a response that was stored under other rules was freshened by these")
 		}
 	})

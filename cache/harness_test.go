@@ -121,7 +121,7 @@ func (w *world) wantBody(o Outcome, want string) {
 	w.t.Helper()
 	got := ""
 	if o.Entry != nil {
-		got = string(o.Entry.Body)
+		got = string(o.Entry.Body())
 	}
 	if got != want {
 		w.t.Errorf("found %q, want %q (decision %+v)", got, want, o.Decision)
@@ -134,7 +134,7 @@ func (w *world) stored(uri string) int {
 	if !ok {
 		return 0
 	}
-	return len(v.Entries)
+	return len(v.entries())
 }
 
 // heap returns the bytes of live objects.

@@ -179,7 +179,7 @@ func (s *walker) land() {
 }
 
 func (s *walker) landValidation(u underway, k known, header http.Header) {
-	header.Set("Etag", u.selected.Meta.Validators.ETag)
+	header.Set("Etag", u.selected.Meta().Validators.ETag)
 	q := &Query{Key: keyOf(u.uri), Fields: rfc9111.Header(u.request), Policy: s.policy, Rule: rule, Now: s.now}
 	answer, stored := s.Freshen(&Freshening{
 		Query: q, Validated: []*Entry{u.selected}, Selected: u.selected, Target: targetOf(u.uri), Request: q.Fields, Header: header,
@@ -194,7 +194,7 @@ func (s *walker) landValidation(u underway, k known, header http.Header) {
 	k.body = u.old.body
 	// Copies of it, made by other validations, are freshened, too, each as the variant that it is: see TestFreshenAll. Here there is
 	// none, because remembered entries are validated once.
-	if want := s.store(k, &u.old); answer == nil || stored != want || string(answer.Body) != k.body {
+	if want := s.store(k, &u.old); answer == nil || stored != want || string(answer.Body()) != k.body {
 		s.t.Fatalf("Freshen(%+v) to %+v = %v, %v, want %v", u.old, k, answer != nil, stored, want)
 	}
 	s.kept[answer] = k

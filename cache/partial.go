@@ -12,7 +12,7 @@ import (
 // begin or end where the representation does, and the representation's length be known. last is -1 for a range that is open at its
 // end.
 func (e *Entry) Missing() (first, last int64, ok bool) {
-	end := e.Part.First + int64(len(e.Body))
+	end := e.Part.First + e.body
 	switch {
 	case !e.IsPartial() || e.Part.Complete < 0:
 		return 0, 0, false
@@ -31,14 +31,15 @@ func (e *Entry) Missing() (first, last int64, ok bool) {
 //
 // The result is born where p is. So who combines must have seen, after p's request left, that no purge has made e invalid.
 func (e *Entry) Combine(p *Parts) (*Parts, bool) {
-	if !e.IsPartial() || p.Meta.Flags&rfc9111.Partial == 0 || !rfc9111.Combinable(&e.Meta, &p.Meta) {
+	m := e.Facts()
+	if !e.IsPartial() || p.Meta.Flags&rfc9111.Partial == 0 || !rfc9111.Combinable(&m, &p.Meta) {
 		return nil, false
 	}
 	complete := max(e.Part.Complete, p.Part.Complete)
 	if e.Part.Complete >= 0 && p.Part.Complete >= 0 && e.Part.Complete != p.Part.Complete {
 		return nil, false
 	}
-	first, body, ok := join(e.Part.First, e.Body, p.Part.First, p.Body)
+	first, body, ok := join(e.Part.First, e.Body(), p.Part.First, p.Body)
 	if !ok || complete >= 0 && first+int64(len(body)) > complete {
 		return nil, false
 	}
@@ -48,7 +49,7 @@ func (e *Entry) Combine(p *Parts) (*Parts, bool) {
 	joined.Header = rfc9111.Freshen(e.Header(), p.Header)
 	joined.Header["Content-Range"] = []string{joined.Part.contentRange(len(body))}
 	if joined.Meta.Validators.LastModified == "" { // a 206 to If-Range need not repeat it (RFC 9110, 15.3.7)
-		joined.Meta.Validators.LastModified = e.Meta.Validators.LastModified
+		joined.Meta.Validators.LastModified = m.Validators.LastModified
 	}
 	return joined.whole(), true
 }
@@ -78,7 +79,7 @@ func (p *Parts) whole() *Parts {
 
 // overlong reports whether e holds a part that claims bytes beyond the end of its representation.
 func (e *Entry) overlong() bool {
-	return e.IsPartial() && e.Part.Complete >= 0 && e.Part.First+int64(len(e.Body)) > e.Part.Complete
+	return e.IsPartial() && e.Part.Complete >= 0 && e.Part.First+e.body > e.Part.Complete
 }
 
 // join lays two pieces of one sequence of bytes together. Where they overlap the newer, b, counts.

@@ -65,7 +65,7 @@ func TestConcurrentUse(t *testing.T) {
 				return
 			}
 			version := versions[n].Load()
-			if tag := f.Validated[0].Meta.Validators.ETag; tag != header(version).Get("Etag") {
+			if tag := f.Validated[0].Meta().Validators.ETag; tag != header(version).Get("Etag") {
 				return // the origin would send 200
 			}
 			f.Header = header(version)
@@ -82,8 +82,8 @@ func TestConcurrentUse(t *testing.T) {
 				return
 			}
 			found.Add(1)
-			if version, err := strconv.ParseInt(string(o.Entry.Body), 10, 64); err != nil || version < least {
-				t.Errorf("found version %s of %s after the purge of version %d had returned", o.Entry.Body, uri, least)
+			if version, err := strconv.ParseInt(string(o.Entry.Body()), 10, 64); err != nil || version < least {
+				t.Errorf("found version %s of %s after the purge of version %d had returned", o.Entry.Body(), uri, least)
 			}
 		}
 	}

@@ -22,37 +22,37 @@ func (c *Cache) Store(p *Parts) (*Entry, bool) {
 
 // put stores e in the place of replaced, which may be nil, and of the same variant.
 func (c *Cache) put(e, replaced *Entry, now time.Time) bool {
-	if !now.Before(e.Meta.Retain) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
+	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
 		return false
 	}
 	done := c.place(e, replaced, c.maxVariants, now)
 	if !done.stored {
 		return false
 	}
-	if c.holds(e.Key) {
+	if c.holds(e.hash) {
 		c.capped.Add(uint64(done.dropped))
 		return true
 	}
 	// All variants of a key lie in one shard of the tier. Together they were too large for it, and it has let go of all. The new one
 	// may be small enough alone.
-	others := len(done.next.Entries) - 1
+	others := len(done.next.entries()) - 1
 	if others == 0 {
 		return false
 	}
 	c.capped.Add(uint64(done.dropped + others))
-	return c.place(e, replaced, 1, now).stored && c.holds(e.Key)
+	return c.place(e, replaced, 1, now).stored && c.holds(e.hash)
 }
 
-func (c *Cache) holds(key rfc9111.Key) bool {
-	_, ok := c.memory.Peek(key.Hash)
+func (c *Cache) holds(key [16]byte) bool {
+	_, ok := c.memory.Peek(key)
 	return ok
 }
 
 // place puts e among the variants of its key, of which there may be max.
 func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) {
-	c.memory.Update(e.Key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
-		if !ok || !old.of(e.Key) {
-			old = &Variants{}
+	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
+		if !ok || !old.of(e.Key()) {
+			old = Variants{}
 		}
 		done = change{next: old}
 		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
@@ -66,8 +66,10 @@ func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) 
 // holdsWhole reports whether a complete and still fresh response of the same variant is stored, which a part of the same
 // representation must not displace.
 func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.Time) bool {
-	for _, old := range v.Entries {
-		if !old.IsPartial() && sameVariant(old, part) && old.Meta.TTL(now) > 0 && rfc9111.Combinable(&old.Meta, &part.Meta) &&
+	piece := part.Facts()
+	for _, old := range v.entries() {
+		whole := old.Facts()
+		if !old.IsPartial() && sameVariant(old, part) && whole.TTL(now) > 0 && rfc9111.Combinable(&whole, &piece) &&
 			state.Check(&old.Stamp) == invalidation.Valid {
 			return true
 		}
@@ -78,8 +80,8 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 // Remove takes e out of the cache, where it is still there: its origin said that it must not be kept any longer. What has taken its
 // place meanwhile stays.
 func (c *Cache) Remove(e *Entry) {
-	c.memory.Update(e.Key.Hash, func(old *Variants, ok bool) (*Variants, bool) {
-		if !ok || !old.of(e.Key) {
+	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
+		if !ok || !old.of(e.Key()) {
 			return old, ok
 		}
 		return old.without(e)

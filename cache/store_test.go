@@ -64,7 +64,7 @@ func TestStore(t *testing.T) {
 			if stored != test.stored {
 				t.Errorf("stored = %v, want %v", stored, test.stored)
 			}
-			if e == nil || string(e.Body) != test.store.body {
+			if e == nil || string(e.Body()) != test.store.body {
 				t.Errorf("Store returned %v, want the entry in any case", e)
 			}
 			o := w.find(uri, start.Add(2*time.Second))

@@ -10,44 +10,97 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-// Variants is all that is stored under one key. It is never changed: every method that would change it returns a new value.
+// Variants is all that is stored under one key. It is never changed: every method that would change it returns a new value. Nearly
+// always it is a single entry and nothing else, which then costs no memory of its own.
 type Variants struct {
-	// Key is that of one of the entries, or a copy: it must not keep the memory of an entry alive that has gone.
-	Key     rfc9111.Key
-	Entries []*Entry
-	// Uncacheable is until when the response of this key is remembered as one that could not be stored (hit-for-miss), and
-	// Because is why. Zero: nothing is known against it.
-	Uncacheable time.Time
-	Because     rfc9111.Reason
+	one  [1]*Entry // the only entry; nil where more says everything
+	more *several
+}
+
+// several is what a key holds that is more, or less, than one entry.
+type several struct {
+	// key is that of one of the entries, or a copy: it must not keep the memory of an entry alive that has gone.
+	key     rfc9111.Key
+	entries []*Entry
+	mark    mark
+}
+
+// mark remembers that the response of a key could not be stored (hit-for-miss): until when, and why. Zero: nothing is known against it.
+type mark struct {
+	until   time.Time
+	because rfc9111.Reason
+}
+
+// variantsOf returns the variants of a key. Where there is no entry, text must be a copy of the key's own.
+func variantsOf(key rfc9111.Key, entries []*Entry, m mark) Variants {
+	if len(entries) == 1 && m == (mark{}) {
+		return Variants{one: [1]*Entry{entries[0]}}
+	}
+	if len(entries) > 0 {
+		key = entries[0].Key()
+	}
+	return Variants{more: &several{key: key, entries: entries, mark: m}}
+}
+
+// entries returns the stored responses. The slice must not be changed.
+func (v *Variants) entries() []*Entry {
+	switch {
+	case v.more != nil:
+		return v.more.entries
+	case v.one[0] != nil:
+		return v.one[:]
+	}
+	return nil
+}
+
+func (v *Variants) mark() mark {
+	if v.more == nil {
+		return mark{}
+	}
+	return v.more.mark
+}
+
+// key returns the key whose text belongs to the variants.
+func (v *Variants) key() rfc9111.Key {
+	switch {
+	case v.more != nil:
+		return v.more.key
+	case v.one[0] != nil:
+		return v.one[0].Key()
+	}
+	return rfc9111.Key{}
 }
 
 // of reports whether the variants are those of key. Two keys may share a hash; that is a miss, never a wrong answer.
-func (v *Variants) of(key rfc9111.Key) bool { return bytes.Equal(v.Key.Text, key.Text) }
+func (v *Variants) of(key rfc9111.Key) bool { return bytes.Equal(v.key().Text, key.Text) }
 
-// variantsSize is what Variants take beside their entries, and entryPlace what each entry takes in them.
+// severalSize is what several takes beside its entries, and entryPlace what each entry takes in it.
 const (
-	variantsSize = int64(unsafe.Sizeof(Variants{}))
-	entryPlace   = 2 * int64(unsafe.Sizeof((*Entry)(nil))) // the pointer, and as much again for the allocator's size classes
+	severalSize = int64(unsafe.Sizeof(several{}))
+	entryPlace  = 2 * int64(unsafe.Sizeof((*Entry)(nil))) // the pointer, and as much again for the allocator's size classes
 )
 
 // cost returns the bytes of memory that the variants take. The memory tier adds what it keeps itself.
 func (v *Variants) cost() int64 {
-	cost := variantsSize
-	for _, e := range v.Entries {
+	if v.more == nil {
+		return v.one[0].cost
+	}
+	cost := severalSize
+	for _, e := range v.more.entries {
 		cost += e.cost + entryPlace
 	}
-	if len(v.Entries) == 0 {
-		cost += int64(cap(v.Key.Text))
+	if len(v.more.entries) == 0 {
+		cost += int64(cap(v.more.key.Text))
 	}
 	return cost
 }
 
 // expires returns when nothing in the variants is of use any more.
 func (v *Variants) expires() time.Time {
-	last := v.Uncacheable
-	for _, e := range v.Entries {
-		if e.Meta.Retain.After(last) {
-			last = e.Meta.Retain
+	last := v.mark().until
+	for _, e := range v.entries() {
+		if retain := instantOf(e.retain); retain.After(last) {
+			last = retain
 		}
 	}
 	return last
@@ -55,12 +108,12 @@ func (v *Variants) expires() time.Time {
 
 // sameVariant reports whether a and b answer the same requests: they vary by the same fields and were chosen by the same values.
 func sameVariant(a, b *Entry) bool {
-	return a.Rule == b.Rule && slices.Equal(a.Meta.Vary, b.Meta.Vary)
+	return a.Rule == b.Rule && bytes.Equal(a.cut(a.key+a.uri, a.vary), b.cut(b.key+b.uri, b.vary))
 }
 
 // change is what a store does to the variants of a key.
 type change struct {
-	next    *Variants
+	next    Variants
 	stored  bool
 	dropped int // variants beyond the limit
 }
@@ -72,17 +125,17 @@ func (e *Entry) later(other *Entry) bool {
 	if a.Epoch == b.Epoch && a.Seq != b.Seq {
 		return a.Seq > b.Seq
 	}
-	return e.Meta.RequestTime.After(other.Meta.RequestTime)
+	return e.request > other.request
 }
 
 // with returns the variants with e in them, in the place of the same variant and of replaced, which may be nil. An entry of the same
 // variant that is of a later request stays, and e is not stored: whoever comes last does not win for that. Entries that a purge or a
 // reload has made useless go, and so do those that have expired; beyond max, the oldest go, but never e.
-func (v *Variants) with(e, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
-	entries := make([]*Entry, 0, len(v.Entries)+1)
-	for _, old := range v.Entries {
+func (v Variants) with(e, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
+	entries := make([]*Entry, 0, len(v.entries())+1)
+	for _, old := range v.entries() {
 		switch {
-		case old == replaced, old.Rule != e.Rule, !now.Before(old.Meta.Retain), state.Check(&old.Stamp) == invalidation.Invalid:
+		case old == replaced, old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
 		case sameVariant(old, e):
 			if old.later(e) {
 				return change{next: v}
@@ -97,29 +150,27 @@ func (v *Variants) with(e, replaced *Entry, state *invalidation.State, max int, 
 		entries = slices.Delete(entries, at, at+1)
 		dropped++
 	}
-	return change{next: &Variants{Key: e.Key, Entries: append(entries, e)}, stored: true, dropped: dropped}
+	return change{next: variantsOf(e.Key(), append(entries, e), mark{}), stored: true, dropped: dropped}
 }
 
 // without returns the variants without e, and whether anything worth keeping is left.
-func (v *Variants) without(e *Entry) (next *Variants, keep bool) {
-	at := slices.Index(v.Entries, e)
+func (v Variants) without(e *Entry) (next Variants, keep bool) {
+	at := slices.Index(v.entries(), e)
 	if at < 0 {
 		return v, true
 	}
-	next = &Variants{Key: v.Key, Uncacheable: v.Uncacheable, Because: v.Because}
-	if len(v.Entries) > 1 {
-		next.Entries = slices.Concat(v.Entries[:at], v.Entries[at+1:])
-		next.Key = next.Entries[0].Key
-		return next, true
+	key := v.key()
+	rest := slices.Concat(v.entries()[:at], v.entries()[at+1:])
+	if len(rest) == 0 {
+		key.Text = bytes.Clone(key.Text)
 	}
-	next.Key.Text = bytes.Clone(v.Key.Text)
-	return next, !v.Uncacheable.IsZero()
+	return variantsOf(key, rest, v.mark()), len(rest) > 0 || v.mark() != mark{}
 }
 
 func oldest(entries []*Entry) int {
 	at := 0
 	for i, e := range entries {
-		if e.Meta.ResponseTime.Before(entries[at].Meta.ResponseTime) {
+		if e.response < entries[at].response {
 			at = i
 		}
 	}

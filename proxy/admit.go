@@ -108,7 +108,8 @@ func (f *fill) selectedServes(now time.Time) bool {
 	if e == nil || e.IsPartial() {
 		return false
 	}
-	d := rfc9111.DecideOnError((*selecting)(&f.view), &e.Meta, rfc9111.Constraint{}, rfc9111.ServerError, now)
+	m := e.Facts()
+	d := rfc9111.DecideOnError((*selecting)(&f.view), &m, rfc9111.Constraint{}, rfc9111.ServerError, now)
 	return d.Action != rfc9111.Fetch
 }
 
@@ -176,9 +177,9 @@ func (f *fill) answerWith(e *cache.Entry, shared bool, status int) {
 
 // varyHash is the name under which the fill for another variant of the same key is found: the key, and the values that the
 // request has in the fields that the response varies by.
-func (x *exchange) varyHash(m *rfc9111.Meta) [16]byte {
+func (x *exchange) varyHash(fields []rfc9111.VaryField) [16]byte {
 	text := append([]byte(nil), x.query.Key.Text...)
-	for _, v := range m.Vary {
+	for _, v := range fields {
 		value, _ := x.query.Fields.Field(v.Name)
 		text = rfc9111.AppendPart(text, v.Name)
 		text = rfc9111.AppendPart(text, strings.TrimSpace(value))

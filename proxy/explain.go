@@ -180,9 +180,9 @@ func (e *explainer) verdict(o cache.Outcome) {
 	if o.Entry == nil {
 		e.step("stored", "nothing that this request selects (%d other variants)", len(o.Others))
 	} else {
-		m := &o.Entry.Meta
+		m := o.Entry.Meta()
 		e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
-		e.step("stored", "a response with status %d, %d bytes, age %.0f s, %.0f s left to live", m.Status, len(o.Entry.Body), e.out.Age, e.out.TTL)
+		e.step("stored", "a response with status %d, %d bytes, age %.0f s, %.0f s left to live", m.Status, o.Entry.Size(), e.out.Age, e.out.TTL)
 	}
 	if o.Uncacheable {
 		e.step("hit-for-miss", "the last response could not be stored: %s", o.Because.Explain())

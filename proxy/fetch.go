@@ -69,7 +69,7 @@ func (x *exchange) fetch() {
 		if f == nil {
 			return
 		}
-		switch v, m := x.follow(f, r, lead); v {
+		switch v, vary := x.follow(f, r, lead); v {
 		case answered:
 			return
 		case alone:
@@ -77,7 +77,7 @@ func (x *exchange) fetch() {
 		case afresh:
 			share, w = false, wanted{plain: true}
 		case another:
-			next := x.varyHash(m)
+			next := x.varyHash(vary)
 			share = share && next != hash
 			hash = next
 		}
@@ -89,10 +89,10 @@ func (x *exchange) fetch() {
 // for different variants do not wait for each other.
 func (x *exchange) fillHash() [16]byte {
 	switch {
-	case x.outcome.Entry != nil && len(x.outcome.Entry.Meta.Vary) > 0:
-		return x.varyHash(&x.outcome.Entry.Meta)
+	case x.outcome.Entry != nil && x.outcome.Entry.Varies():
+		return x.varyHash(x.outcome.Entry.Meta().Vary)
 	case len(x.outcome.Others) > 0:
-		return x.varyHash(&x.outcome.Others[0].Meta)
+		return x.varyHash(x.outcome.Others[0].Meta().Vary)
 	}
 	return x.query.Key.Hash
 }
@@ -201,7 +201,7 @@ func (x *exchange) mayFetch() bool {
 }
 
 // follow waits for the fill's head and serves from the fill. The reader is given back at the end.
-func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, *rfc9111.Meta) {
+func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, []rfc9111.VaryField) {
 	defer f.detach(r)
 	h, err := x.await(f, lead)
 	if lead {
@@ -278,7 +278,7 @@ func (x *exchange) passInterim(interims []interim) {
 }
 
 // fromAnswer serves the stored response that a validation or a completion has led to.
-func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, *rfc9111.Meta) {
+func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, []rfc9111.VaryField) {
 	f.mu.Lock()
 	e, shared, from := f.answer, f.shared, f.final.status
 	f.mu.Unlock()
@@ -287,15 +287,16 @@ func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, *rfc9111.Meta) {
 		return afresh, nil
 	case !lead && !shared:
 		return alone, nil
-	case !rfc9111.Matches(x.query.Fields, &e.Meta):
-		return another, &e.Meta
+	case !e.SelectedBy(x.query.Fields):
+		return another, e.Meta().Vary
 	}
 	x.count(lead)
 	x.report.Result = cache.ResultRevalidated
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: from, Stored: shared, Collapsed: !lead}
-	x.report.Age, x.report.TTL, x.report.Stored = e.Meta.Age(x.now), e.Meta.TTL(x.now), true
+	m := e.Facts()
+	x.report.Age, x.report.TTL, x.report.Stored = m.Age(x.now), m.TTL(x.now), true
 	x.allowStall(0)
-	x.serveEntry(e, e.Meta.Age(time.Now()))
+	x.serveEntry(e, m.Age(time.Now()))
 	return answered, nil
 }
 
@@ -306,7 +307,7 @@ func (x *exchange) count(lead bool) {
 }
 
 // fromHead decides what the head means to this client, and streams the body where it is for it.
-func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *rfc9111.Meta) {
+func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, []rfc9111.VaryField) {
 	if serverError(h.status) && x.staleOn(rfc9111.ServerError, h.status) {
 		return answered, nil
 	}
@@ -314,7 +315,7 @@ func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, *r
 	case !lead && !h.storable:
 		return alone, nil
 	case !lead && !rfc9111.Matches(x.query.Fields, &h.meta):
-		return another, &h.meta
+		return another, h.meta.Vary
 	case h.reason == rfc9111.ReasonTooLarge && x.query.Range != "" && f.wanted.rng == "":
 		f.detach(r) // it ends, where nobody else reads it
 		x.pass(rfc9111.ReasonRange)
@@ -352,7 +353,8 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp) != invalidation.Valid {
 		return false
 	}
-	d := rfc9111.DecideOnError(x.query.Fields, &e.Meta, rfc9111.Constraint{}, f, x.now)
+	m := e.Facts()
+	d := rfc9111.DecideOnError(x.query.Fields, &m, rfc9111.Constraint{}, f, x.now)
 	if d.Action == rfc9111.Fetch {
 		return false
 	}

@@ -130,7 +130,7 @@ func (f *fill) addConditions(others []*cache.Entry) {
 		if last >= 0 {
 			h["Range"][0] += strconv.FormatInt(last, 10)
 		}
-		if etag := w.selected.Meta.Validators.ETag; strings.HasPrefix(etag, `"`) {
+		if etag := w.selected.Validators().ETag; strings.HasPrefix(etag, `"`) {
 			h["If-Range"] = []string{etag}
 		}
 	case w.rng != "":
@@ -148,7 +148,8 @@ func (f *fill) addConditions(others []*cache.Entry) {
 func (f *fill) setConditions() {
 	metas := make([]*rfc9111.Meta, len(f.validated))
 	for i, e := range f.validated {
-		metas[i] = &e.Meta
+		m := e.Facts()
+		metas[i] = &m
 	}
 	match, since := rfc9111.Conditions(metas...)
 	if f.wanted.selected == nil {

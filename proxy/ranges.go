@@ -15,10 +15,11 @@ import (
 // serveRanges answers a Range request from a stored response and reports whether it did. It does not where the field is to be
 // ignored (RFC 9110, 14.2): another unit, a failed If-Range, too many or overlapping ranges, a response other than 200.
 func (x *exchange) serveRanges(e *cache.Entry) bool {
-	if e.Meta.Status != http.StatusOK && !e.IsPartial() || !rfc9111.RangeApplies(&x.view, &e.Meta) {
+	m := e.Facts()
+	if e.Status() != http.StatusOK && !e.IsPartial() || !rfc9111.RangeApplies(&x.view, &m) {
 		return false
 	}
-	first, size := int64(0), int64(len(e.Body))
+	first, size := int64(0), e.Size()
 	if e.IsPartial() {
 		first, size = e.Part.First, e.Part.Complete
 	}
@@ -40,7 +41,7 @@ func (x *exchange) serveRanges(e *cache.Entry) bool {
 		h["Content-Length"] = x.one(lengthString(int(r.Length)))
 		x.writeHeader(http.StatusPartialContent)
 		clear(h)
-		x.writeBody(e.Body[r.Start-first:][:r.Length])
+		x.writeBody(e.Body()[r.Start-first:][:r.Length])
 		return true
 	case e.IsPartial():
 		return false
@@ -63,7 +64,7 @@ func (x *exchange) serveMultipart(e *cache.Entry, ranges []rfc9111.Range) {
 	heads := make([]string, len(ranges))
 	length := len("--" + boundary + "--\r\n")
 	for i, r := range ranges {
-		heads[i] = partHead(boundary, kind, contentRange(r, int64(len(e.Body))))
+		heads[i] = partHead(boundary, kind, contentRange(r, e.Size()))
 		length += len(heads[i]) + int(r.Length) + len("\r\n")
 	}
 	h["Content-Type"] = x.one("multipart/byteranges; boundary=" + boundary)
@@ -72,7 +73,7 @@ func (x *exchange) serveMultipart(e *cache.Entry, ranges []rfc9111.Range) {
 	clear(h)
 	for i, r := range ranges {
 		x.writeBody([]byte(heads[i]))
-		x.writeBody(e.Body[r.Start:][:r.Length])
+		x.writeBody(e.Body()[r.Start:][:r.Length])
 		x.writeBody([]byte("\r\n"))
 	}
 	x.writeBody([]byte("--" + boundary + "--\r\n"))

@@ -39,7 +39,8 @@ func (x *exchange) hit(e *cache.Entry) {
 // serveEntry sends the entry in the form that the request's preconditions and ranges ask for.
 func (x *exchange) serveEntry(e *cache.Entry, age time.Duration) {
 	h := x.w.Header()
-	if rfc9111.Preconditions(&x.view, &e.Meta) == http.StatusNotModified {
+	m := e.Facts()
+	if rfc9111.Preconditions(&x.view, &m) == http.StatusNotModified {
 		x.fields(e, true)
 		h["Age"] = x.one(ageString(age))
 		x.applyResponseRules(h)
@@ -53,14 +54,14 @@ func (x *exchange) serveEntry(e *cache.Entry, age time.Duration) {
 	if x.query.Range != "" && x.serveRanges(e) {
 		return
 	}
-	if e.Meta.Status != http.StatusNoContent {
-		h["Content-Length"] = x.one(lengthString(len(e.Body)))
+	if e.Status() != http.StatusNoContent {
+		h["Content-Length"] = x.one(lengthString(int(e.Size())))
 	}
-	x.writeHeader(e.Meta.Status)
+	x.writeHeader(e.Status())
 	// net/http has taken its own copy of the header; what is in the map points into memory that the next request will use.
 	clear(h)
 	if x.method != http.MethodHead {
-		x.writeBody(e.Body)
+		x.writeBody(e.Body())
 	}
 }
 

@@ -9,14 +9,19 @@ import (
 // Matches reports whether the request selects the stored response: whether each field that Vary named has the value that it had then,
 // or is absent as it was then (4.1). It does not allocate for single-line fields.
 func Matches(req Fields, m *Meta) bool {
-	for i := range m.Vary {
-		v := &m.Vary[i]
-		value, lines := req.Field(v.Name)
-		if v.Present != (lines > 0) || value != v.Value && !normalizesTo(v.Name, value, v.Value) {
+	for _, v := range m.Vary {
+		if !v.Selects(req) {
 			return false
 		}
 	}
 	return true
+}
+
+// Selects reports whether the request has the field that it had when the response was chosen, with the same value, or lacks it as it
+// did then (4.1). It does not allocate for single-line fields.
+func (v VaryField) Selects(req Fields) bool {
+	value, lines := req.Field(v.Name)
+	return v.Present == (lines > 0) && (value == v.Value || normalizesTo(v.Name, value, v.Value))
 }
 
 // Newer reports whether a is to be preferred over b where the request matches both: by Date (4), then by when they arrived.

@@ -1,0 +1,158 @@
+package cache
+
+import (
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// Parts is what an entry is made of. Header is the stored header section (rfc9111.StoredHeader); Body must not be changed afterwards.
+type Parts struct {
+	Key    rfc9111.Key
+	URI    []byte
+	Meta   rfc9111.Meta
+	Rule   uint64
+	Header http.Header
+	Body   []byte
+	Part   Part
+	Born   invalidation.Position
+}
+
+const (
+	entrySize = unsafe.Sizeof(Entry{})
+	// linkedSize is what a linked takes in the allocator's size classes, which are 32 bytes apart there.
+	linkedSize = (int64(unsafe.Sizeof(linked{})) + 31) &^ 31
+	wordSize   = int(unsafe.Sizeof(uint64(0)))
+)
+
+// inlineBody is up to which size a body is copied behind the head, so that the whole entry is one block. Larger bodies keep the
+// buffer they arrived in: copying them would cost more than a pointer.
+const inlineBody = 64 << 10
+
+// newEntry packs parts into an entry. All but a large body is copied.
+func newEntry(state *invalidation.State, p *Parts) *Entry {
+	var layout Entry // on the stack, for the places of the texts alone
+	texts := layout.render(p)
+	e := allocate(texts, p.Body)
+	e.Stamp = state.Stamp(p.Born, p.URI)
+	e.Rule, e.Part, e.hash = p.Rule, p.Part, p.Key.Hash
+	e.key, e.uri, e.vary, e.head = layout.key, layout.uri, layout.vary, layout.head
+	e.etag, e.modified, e.varies = layout.etag, layout.modified, layout.varies
+	m := &p.Meta
+	e.request, e.response, e.date, e.retain = instant(m.RequestTime), instant(m.ResponseTime), instant(m.Date), instant(m.Retain)
+	e.initialAge, e.lifetime, e.swr, e.staleIfError = m.InitialAge, m.Lifetime, m.StaleWhileRevalidate, m.StaleIfError
+	e.status, e.flags = uint16(m.Status), m.Flags
+	return e
+}
+
+// render returns the texts one behind the other, and notes in e where each is.
+func (e *Entry) render(p *Parts) []byte {
+	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(p.Header))
+	b = append(b, p.Key.Text...)
+	b = append(b, p.URI...)
+	e.key, e.uri = uint32(len(p.Key.Text)), uint32(len(p.URI))
+	b = appendVary(b, p.Meta.Vary)
+	e.varies, e.vary = uint16(len(p.Meta.Vary)), uint32(len(b))-e.key-e.uri
+	start := len(b)
+	b = appendHeader(b, p.Header)
+	e.head = uint32(len(b) - start)
+	v := p.Meta.Validators
+	e.etag, b = place(b, start, "Etag", v.ETag)
+	e.modified, b = place(b, start, "Last-Modified", v.LastModified)
+	return b
+}
+
+// place finds a validator in the head, which begins at start, or adds it behind all where the head does not have it: the origin may
+// have asked to keep the field out of the cache.
+func place(b []byte, start int, name, value string) (span, []byte) {
+	if value == "" {
+		return span{}, b
+	}
+	size := uint32(len(value))
+	if i := strings.Index(text(b[start:]), name+": "+value+"\r\n"); i >= 0 {
+		return span{at: uint32(start + i + len(name) + len(": ")), size: size}, b
+	}
+	return span{at: uint32(len(b)), size: size}, append(b, value...)
+}
+
+// allocate returns an entry with the texts and the body in their places.
+func allocate(texts, body []byte) *Entry {
+	if len(body) > inlineBody {
+		l := &linked{texts: append([]byte(nil), texts...), body: body}
+		l.Entry.body, l.size, l.linked = int64(len(body)), len(texts), true
+		l.cost = linkedSize + int64(cap(l.texts)) + pages(cap(body))
+		return &l.Entry
+	}
+	size := len(texts) + len(body)
+	// Words, for the alignment of the entry. Grow gives the capacity that the allocator has in that size class: that is what it costs.
+	block := slices.Grow([]uint64(nil), (int(entrySize)+size+wordSize-1)/wordSize)
+	e := (*Entry)(unsafe.Pointer(unsafe.SliceData(block)))
+	e.body, e.size = int64(len(body)), size
+	e.cost = int64(cap(block)) * int64(wordSize)
+	all := e.all()
+	copy(all, texts)
+	copy(all[len(texts):], body)
+	return e
+}
+
+// pages rounds the size of a large block up to whole pages, as the allocator does.
+func pages(n int) int64 {
+	const page = 8 << 10
+	return (int64(n) + page - 1) &^ (page - 1)
+}
+
+// What an entry varies by is packed field after field: the length of the name and of the value, one more where the field was present
+// (0 is an absent field), then name and value.
+
+func varySize(fields []rfc9111.VaryField) int {
+	n := 0
+	for _, v := range fields {
+		n += 2*binary.MaxVarintLen32 + len(v.Name) + len(v.Value)
+	}
+	return n
+}
+
+func appendVary(b []byte, fields []rfc9111.VaryField) []byte {
+	for _, v := range fields {
+		b = binary.AppendUvarint(b, uint64(len(v.Name)))
+		size := uint64(0)
+		if v.Present {
+			size = uint64(len(v.Value)) + 1
+		}
+		b = binary.AppendUvarint(b, size)
+		b = append(b, v.Name...)
+		b = append(b, v.Value...)
+	}
+	return b
+}
+
+// VariesBy yields the request fields by which the entry was chosen. The strings may be kept: they point into the entry.
+func (e *Entry) VariesBy() func(yield func(rfc9111.VaryField) bool) {
+	return func(yield func(rfc9111.VaryField) bool) {
+		rest := e.cut(e.key+e.uri, e.vary)
+		for len(rest) > 0 {
+			var v rfc9111.VaryField
+			if v, rest = cutVary(rest); !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+func cutVary(b []byte) (v rfc9111.VaryField, rest []byte) {
+	name, n := binary.Uvarint(b)
+	b = b[n:]
+	value, n := binary.Uvarint(b)
+	b = b[n:]
+	v.Name, b = text(b[:name]), b[name:]
+	if value > 0 {
+		v.Present, value = true, value-1
+	}
+	v.Value = text(b[:value])
+	return v, b[value:]
+}
