@@ -23,6 +23,8 @@ type Options struct {
 // Cache holds stored responses in memory.
 type Cache struct {
 	memory      *tiers.Memory[[16]byte, Variants]
+	arena       *arena // nil: each entry has a block of its own
+	maxBytes    int64
 	state       *invalidation.State
 	maxVariants int
 	capped      atomic.Uint64
@@ -30,17 +32,18 @@ type Cache struct {
 
 // New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
 func New(o Options, state *invalidation.State) *Cache {
-	return &Cache{
-		memory: tiers.New(tiers.Options[[16]byte, Variants]{
-			MaxBytes: o.MaxBytes,
-			Policy:   o.Policy,
-			Hash:     func(k [16]byte) uint64 { return binary.LittleEndian.Uint64(k[:]) },
-			Cost:     func(_ [16]byte, v Variants) int64 { return v.cost() },
-			Expires:  func(v Variants) time.Time { return v.expires() },
-		}),
-		state:       state,
-		maxVariants: o.MaxVariants,
-	}
+	c := &Cache{maxBytes: o.MaxBytes, state: state, maxVariants: o.MaxVariants}
+	var budget int64
+	c.arena, budget = newArena(o.MaxBytes)
+	c.memory = tiers.New(tiers.Options[[16]byte, Variants]{
+		MaxBytes: budget,
+		Policy:   o.Policy,
+		Hash:     func(k [16]byte) uint64 { return binary.LittleEndian.Uint64(k[:]) },
+		Cost:     func(_ [16]byte, v Variants) int64 { return v.cost() },
+		Expires:  func(v Variants) time.Time { return v.expires() },
+		OnRemove: func(_ [16]byte, v Variants, _ tiers.RemoveReason) { c.discard(v.entries()) },
+	})
+	return c
 }
 
 // Run frees expired entries until ctx ends.
@@ -57,19 +60,25 @@ type Stats struct {
 
 // Stats returns the figures as they are now.
 func (c *Cache) Stats() Stats {
-	return Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
+	s := Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
+	s.Memory.Bytes += c.arena.holes()
+	s.Memory.MaxBytes = c.maxBytes
+	return s
 }
 
 // MarkUncacheable remembers until when the response of key could not be stored, and why. What is stored stays: another variant, or
 // an older response, may still be good.
 func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Reason) {
+	var others []*Entry
 	c.memory.Update(key.Hash, func(old Variants, ok bool) (Variants, bool) {
 		m := mark{until: until, because: why}
 		if ok && old.of(key) {
 			return variantsOf(old.key(), slices.Clone(old.entries()), m), true
 		}
+		others = old.entries()
 		return variantsOf(rfc9111.Key{Hash: key.Hash, Text: bytes.Clone(key.Text)}, nil, m), true
 	})
+	c.discard(others)
 }
 
 // Free deletes what is stored under key and returns how many responses that were. It is housekeeping after a purge.

@@ -19,15 +19,21 @@ import (
 // Entry is never copied and never made but by newEntry.
 type Entry struct {
 	Stamp invalidation.Stamp
+	record
+}
+
+// record is all of an entry that never changes.
+type record struct {
 	// Rule is the fingerprint of the storing rules under which it was stored. A reload that changed them makes it unusable.
 	Rule uint64
 	// Part says which bytes of the whole representation Body is; zero for a complete response.
 	Part Part
 
 	hash [16]byte
-	cost int64 // bytes of memory
-	body int64 // length of the body
-	size int   // of the texts, and of the body where it is not linked
+	id   uint64 // of the response: an entry that moves within the arena keeps it
+	cost int64  // bytes of memory
+	body int64  // length of the body
+	size int    // of the texts, and of the body where it is not linked
 
 	// What rfc9111.Meta says, in nanoseconds; the instants count from birth.
 	request, response, date, retain         int64
@@ -35,6 +41,7 @@ type Entry struct {
 	status                                  uint16
 	flags                                   rfc9111.Flags
 
+	home           uint32 // the arena's chunk, counted from 1; 0: not in the arena
 	varies         uint16 // number of fields that the response varies by
 	linked         bool
 	key, uri, vary uint32 // length of each text; they follow each other, then the head
@@ -51,6 +58,9 @@ type linked struct {
 	texts []byte
 	body  []byte
 }
+
+// is reports whether e and other are one response, wherever they lie.
+func (e *Entry) is(other *Entry) bool { return other != nil && e.id == other.id }
 
 // Part is the place of a partial response within its representation (RFC 9110, 14.4). Complete is -1 where it is not known.
 type Part struct{ First, Complete int64 }

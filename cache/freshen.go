@@ -30,14 +30,14 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 	named := c.named(f)
 	for _, old := range c.candidates(f) {
 		m := old.Meta()
-		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old == named) {
+		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old.is(named)) {
 			continue
 		}
-		if old == f.Selected {
+		if old.is(f.Selected) {
 			answer, stored = c.renew(old, f.Request, f)
 			continue
 		}
-		if old == named {
+		if old.is(named) {
 			fresh, why := c.freshened(old, f.Request, f)
 			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, f.ResponseTime)
 		}
@@ -83,7 +83,7 @@ func (c *Cache) candidates(f *Freshening) []*Entry {
 	candidates := slices.Clone(f.Validated)
 	if v, ok := c.memory.Peek(f.Query.Key.Hash); ok && v.of(f.Query.Key) {
 		for _, e := range v.entries() {
-			if e.Rule == f.Query.Rule && !slices.Contains(candidates, e) {
+			if e.Rule == f.Query.Rule && !slices.ContainsFunc(candidates, e.is) {
 				candidates = append(candidates, e)
 			}
 		}

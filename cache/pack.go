@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
@@ -34,12 +35,16 @@ const (
 // buffer they arrived in: copying them would cost more than a pointer.
 const inlineBody = 64 << 10
 
+// ids are the numbers of responses that were packed.
+var ids atomic.Uint64
+
 // newEntry packs parts into an entry. All but a large body is copied.
 func newEntry(state *invalidation.State, p *Parts) *Entry {
 	var layout Entry // on the stack, for the places of the texts alone
 	texts := layout.render(p)
 	e := allocate(texts, p.Body)
 	e.Stamp = state.Stamp(p.Born, p.URI)
+	e.id = ids.Add(1)
 	e.Rule, e.Part, e.hash = p.Rule, p.Part, p.Key.Hash
 	e.key, e.uri, e.vary, e.head = layout.key, layout.uri, layout.vary, layout.head
 	e.etag, e.modified, e.varies = layout.etag, layout.modified, layout.varies

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
@@ -20,7 +21,7 @@ func (c *Cache) Store(p *Parts) (*Entry, bool) {
 	return e, c.put(e, nil, p.Meta.ResponseTime)
 }
 
-// put stores e in the place of replaced, which may be nil, and of the same variant.
+// put stores e, or a copy of it, in the place of replaced, which may be nil, and of the same variant.
 func (c *Cache) put(e, replaced *Entry, now time.Time) bool {
 	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
 		return false
@@ -50,17 +51,50 @@ func (c *Cache) holds(key [16]byte) bool {
 
 // place puts e among the variants of its key, of which there may be max.
 func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) {
+	var others []*Entry
 	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
 		if !ok || !old.of(e.Key()) {
-			old = Variants{}
+			old, others = Variants{}, old.entries()
 		}
 		done = change{next: old}
 		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
-			done = old.with(e, replaced, c.state, max, now)
+			// Here, so that nobody who moves entries sees it before it can be found.
+			kept := c.arena.adopt(e)
+			if done = old.with(kept, replaced, c.state, max, now); !done.stored {
+				c.arena.release(kept)
+			}
 		}
 		return done.next, true
 	})
+	c.discard(others)
+	c.discard(done.gone)
 	return done
+}
+
+// discard lets go of the memory of entries that were stored and are not any more.
+func (c *Cache) discard(entries []*Entry) {
+	for _, e := range entries {
+		c.arena.release(e)
+	}
+	if len(entries) == 0 {
+		return
+	}
+	if chunk := c.arena.overdue(); chunk != nil {
+		chunk.each(c.move)
+	}
+}
+
+// move copies the entry to another place in the arena, where it is still stored.
+func (c *Cache) move(e *Entry) {
+	if c.memory.Swap(e.hash, func(v Variants) (Variants, bool) {
+		at := slices.Index(v.entries(), e)
+		if at < 0 {
+			return v, false
+		}
+		return v.moved(at, c.arena.adopt(e)), true
+	}) {
+		c.arena.release(e)
+	}
 }
 
 // holdsWhole reports whether a complete and still fresh response of the same variant is stored, which a part of the same
@@ -80,10 +114,17 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 // Remove takes e out of the cache, where it is still there: its origin said that it must not be kept any longer. What has taken its
 // place meanwhile stays.
 func (c *Cache) Remove(e *Entry) {
+	var gone []*Entry
 	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
-		if !ok || !old.of(e.Key()) {
+		at := slices.IndexFunc(old.entries(), e.is)
+		if at < 0 {
 			return old, ok
 		}
-		return old.without(e)
+		next, keep := old.without(at)
+		if keep { // or the tier tells of it
+			gone = []*Entry{old.entries()[at]}
+		}
+		return next, keep
 	})
+	c.discard(gone)
 }

@@ -115,7 +115,8 @@ func sameVariant(a, b *Entry) bool {
 type change struct {
 	next    Variants
 	stored  bool
-	dropped int // variants beyond the limit
+	gone    []*Entry // not in next any more
+	dropped int      // how many of them went for being beyond the limit
 }
 
 // later reports whether e is of a later request than other: the higher Born wins, and among those born at the same place of the log
@@ -133,13 +134,16 @@ func (e *Entry) later(other *Entry) bool {
 // reload has made useless go, and so do those that have expired; beyond max, the oldest go, but never e.
 func (v Variants) with(e, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
 	entries := make([]*Entry, 0, len(v.entries())+1)
+	var gone []*Entry
 	for _, old := range v.entries() {
 		switch {
-		case old == replaced, old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
+		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
+			gone = append(gone, old)
 		case sameVariant(old, e):
 			if old.later(e) {
 				return change{next: v}
 			}
+			gone = append(gone, old)
 		default:
 			entries = append(entries, old)
 		}
@@ -147,24 +151,31 @@ func (v Variants) with(e, replaced *Entry, state *invalidation.State, max int, n
 	dropped := 0
 	for len(entries) > max-1 {
 		at := oldest(entries)
+		gone = append(gone, entries[at])
 		entries = slices.Delete(entries, at, at+1)
 		dropped++
 	}
-	return change{next: variantsOf(e.Key(), append(entries, e), mark{}), stored: true, dropped: dropped}
+	return change{next: variantsOf(e.Key(), append(entries, e), mark{}), stored: true, gone: gone, dropped: dropped}
 }
 
-// without returns the variants without e, and whether anything worth keeping is left.
-func (v Variants) without(e *Entry) (next Variants, keep bool) {
-	at := slices.Index(v.entries(), e)
-	if at < 0 {
-		return v, true
-	}
+// without returns the variants without the entry at a place, and whether anything worth keeping is left.
+func (v Variants) without(at int) (next Variants, keep bool) {
 	key := v.key()
 	rest := slices.Concat(v.entries()[:at], v.entries()[at+1:])
 	if len(rest) == 0 {
 		key.Text = bytes.Clone(key.Text)
 	}
 	return variantsOf(key, rest, v.mark()), len(rest) > 0 || v.mark() != mark{}
+}
+
+// moved returns the variants with e in the place of the same response.
+func (v Variants) moved(at int, e *Entry) Variants {
+	if v.more == nil {
+		return Variants{one: [1]*Entry{e}}
+	}
+	entries := slices.Clone(v.more.entries)
+	entries[at] = e
+	return variantsOf(e.Key(), entries, v.more.mark)
 }
 
 func oldest(entries []*Entry) int {

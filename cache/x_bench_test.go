@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -91,4 +92,26 @@ func BenchmarkFreshen(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What does it cost to keep a full cache's memory dense, where what dies is spread evenly over it: how many bytes are moved for each
+// that is stored?
+func BenchmarkStoreInFullCache(b *testing.B) {
+	const keys = 100_000
+	w := newWorldOf(b, Options{MaxBytes: 64 << 20, MaxVariants: 1})
+	parts := make([]*Parts, keys)
+	for i := range parts {
+		parts[i] = w.parts(response{
+			uri: fmt.Sprintf("http://h/%d", i), sent: start, body: strings.Repeat("x", 1024),
+			header: fields("Cache-Control: max-age=60", `Etag: "x"`, "Content-Type: text/html"),
+		})
+		w.Store(parts[i])
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	adopted := w.arena.adopted
+	b.ReportAllocs()
+	for b.Loop() {
+		w.Store(parts[random.IntN(keys)])
+	}
+	b.ReportMetric(float64(w.arena.adopted-adopted)/float64(b.N)-1, "moves/op")
 }

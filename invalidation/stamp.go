@@ -34,6 +34,14 @@ func (s *State) Stamp(born Position, uri []byte) (st Stamp) {
 	return // a Stamp holds an atomic: nothing but its name may be returned
 }
 
+// Copy returns a stamp of the same birth, as far checked as this one is. The
+// state may check this one meanwhile.
+func (st *Stamp) Copy() (c Stamp) {
+	c.Born, c.uri, c.any = st.Born, st.uri, st.any
+	c.checked.Store(st.checked.Load())
+	return // see State.Stamp
+}
+
 // withoutScheme returns uri from its two slashes on.
 func withoutScheme(uri []byte) []byte {
 	if i := bytes.Index(uri, []byte("//")); i > 0 {

@@ -186,6 +186,14 @@ func (m *Memory[K, V]) Update(k K, f func(old V, ok bool) (V, bool)) {
 	m.report(s.update(k, f))
 }
 
+// Swap puts what f returns in the place of the value under k, where there is
+// one and f returns true, and reports whether it did. It notes no access and
+// changes no order: the new value must cost what the old one does and expire
+// when it does. f runs as it does in Update.
+func (m *Memory[K, V]) Swap(k K, f func(old V) (V, bool)) bool {
+	return m.shardOf(k).swap(k, f)
+}
+
 // Delete removes the value under k and reports whether there was one.
 func (m *Memory[K, V]) Delete(k K) bool {
 	s := m.shardOf(k)

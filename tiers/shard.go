@@ -187,6 +187,21 @@ func (s *shard[K, V]) update(k K, f func(V, bool) (V, bool)) (gone []removal[K, 
 	return s.makeRoom(i, gone)
 }
 
+// swap does what Memory.Swap says. It takes the lock.
+func (s *shard[K, V]) swap(k K, f func(V) (V, bool)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock() // f is not ours and may panic
+	i, ok := s.index[k]
+	if !ok {
+		return false
+	}
+	v, ok := f(s.at(i).value)
+	if ok {
+		s.at(i).value = v
+	}
+	return ok
+}
+
 // costOf returns what an entry costs, without overflow.
 func (s *shard[K, V]) costOf(k K, v V) int64 {
 	if s.cost == nil {

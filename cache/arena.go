@@ -1,0 +1,188 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"sync"
+	"unsafe"
+)
+
+// arena holds small entries side by side in large chunks of memory. For the garbage collector a cache of a million entries is then
+// some thousand objects without pointers, and nothing is lost to size classes.
+//
+// It is log-structured memory (Rumble, Kejriwal, Ousterhout: "Log-structured Memory for DRAM-based Storage", FAST 2014): entries are
+// appended to the newest chunk, what dies leaves a hole, and where there are more holes than slack allows, the entries that are left
+// in a chunk with many of them move to the newest chunk. A chunk without a living entry is forgotten. Nothing is ever written where
+// an entry was, and the collector frees a chunk when nobody has a pointer into it any more: whoever still reads an entry that died
+// or moved keeps its memory.
+//
+// Its methods may be called at once, and with a lock of the memory tier held: none of them takes one. A nil arena is one that
+// takes no entries.
+type arena struct {
+	slack int64 // how many bytes of holes there may be
+	size  int   // of a chunk, in words
+	limit int   // up to which size an entry lies here, in words
+
+	mu      sync.Mutex // guards the following, and all chunks but for their words
+	chunks  []*chunk   // by their number, of which some are free
+	free    []uint32   // numbers
+	current *chunk     // the newest
+	sealed  int        // how many others there are
+	living  int64      // bytes of all chunks' entries
+	adopted uint64     // how many entries ever came
+}
+
+// chunk is a piece of an arena. Its words are written behind used alone, and never again.
+type chunk struct {
+	words   []uint64
+	number  uint32
+	used    int   // words
+	living  int64 // bytes
+	leaving bool  // its entries are being moved
+}
+
+const (
+	// A chunk has chunkMax bytes, or in a small cache so many that one more or less does not count.
+	chunkMax   = 256 << 10
+	chunkShare = 256
+	// arenaLeast is from which budget on there is an arena.
+	arenaLeast = 8 << 20
+	// entryShare of a chunk is the largest entry in it. Larger ones are few, and would leave large ends of chunks unused.
+	entryShare = 16
+	// slackShare of the budget may be holes. With a tenth some four bytes are moved for each that is stored, where what dies is spread
+	// evenly; with less it would be many more.
+	slackShare = 10
+	// tries is how many chunks are looked at to find one with many holes: the best of a few is nearly as good as the best of all.
+	tries = 32
+)
+
+// newArena returns the arena for a budget of bytes, and what is left of it for entries.
+func newArena(budget int64) (a *arena, rest int64) {
+	if budget < arenaLeast {
+		return nil, budget
+	}
+	size := int(min(budget/chunkShare, chunkMax)) / wordSize
+	a = &arena{slack: budget / slackShare, size: size, limit: size / entryShare}
+	a.begin()
+	return a, budget - a.slack
+}
+
+// begin makes an empty chunk the current one. mu is held, or nobody else has the arena yet.
+func (a *arena) begin() {
+	c := &chunk{words: make([]uint64, a.size)}
+	if last := len(a.free) - 1; last >= 0 {
+		c.number, a.free = a.free[last], a.free[:last]
+		a.chunks[c.number] = c
+	} else {
+		c.number = uint32(len(a.chunks))
+		a.chunks = append(a.chunks, c)
+	}
+	a.current = c
+}
+
+// holes returns the bytes of chunks that no entry uses, but for what is still free in the current one.
+func (a *arena) holes() int64 {
+	if a == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dead()
+}
+
+// dead is holes with mu held.
+func (a *arena) dead() int64 {
+	return int64((a.sealed*a.size+a.current.used)*wordSize) - a.living
+}
+
+// adopt returns a copy of e that lies in the arena, or e itself where it does not belong there.
+func (a *arena) adopt(e *Entry) *Entry {
+	n := e.words()
+	if a == nil || e.linked || n > a.limit {
+		return e
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.current.used+n > a.size {
+		full := a.current
+		a.sealed++
+		a.begin()
+		a.forget(full)
+	}
+	c := a.current
+	copied := c.entry(c.used)
+	c.used += n
+	copied.Stamp = e.Stamp.Copy()
+	copied.record = e.record
+	copy(copied.all(), e.all())
+	copied.home, copied.cost = c.number+1, int64(n*wordSize)
+	c.living += copied.cost
+	a.living += copied.cost
+	a.adopted++
+	return copied
+}
+
+// entry returns the entry that begins at a word.
+func (c *chunk) entry(at int) *Entry { return (*Entry)(unsafe.Pointer(&c.words[at])) }
+
+// words returns how many words the entry takes with its texts and body.
+func (e *Entry) words() int { return (int(entrySize) + e.size + wordSize - 1) / wordSize }
+
+// release notes that e is not stored any more. It must be called once for each entry that adopt returned.
+func (a *arena) release(e *Entry) {
+	if a == nil || e.home == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.chunks[e.home-1]
+	c.living -= e.cost
+	a.living -= e.cost
+	a.forget(c)
+}
+
+// overdue returns a chunk whose entries the caller must move elsewhere, where there are too many holes; else nil.
+func (a *arena) overdue() *chunk {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dead() <= a.slack {
+		return nil
+	}
+	return a.emptiest()
+}
+
+// forget lets a full chunk go in which nothing lives. mu is held.
+func (a *arena) forget(c *chunk) {
+	if c.living > 0 || c == a.current {
+		return
+	}
+	a.chunks[c.number] = nil
+	a.free = append(a.free, c.number)
+	a.sealed--
+}
+
+// emptiest returns one of the fullest of holes, or nil where it finds none. mu is held.
+func (a *arena) emptiest() *chunk {
+	var best *chunk
+	for range tries {
+		c := a.chunks[rand.IntN(len(a.chunks))]
+		if c != nil && c != a.current && !c.leaving && (best == nil || c.living < best.living) {
+			best = c
+		}
+	}
+	if best != nil {
+		best.leaving = true
+	}
+	return best
+}
+
+// each calls f for each entry that was ever in the chunk, which must be full.
+func (c *chunk) each(f func(*Entry)) {
+	for at := 0; at < c.used; {
+		e := c.entry(at)
+		at += e.words()
+		f(e)
+	}
+}

@@ -1,0 +1,193 @@
+package cache
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// page is a response whose body tells which it is, so that memory that was mixed up shows.
+func page(n int) response {
+	return response{
+		uri: fmt.Sprintf("http://h/%d", n), header: fields("Cache-Control: max-age=3600", `Etag: "x"`), sent: start,
+		body: strings.Repeat(fmt.Sprintf("%07d ", n), 32+n%200),
+	}
+}
+
+// wantAccounts fails where the arena's own reckoning is not what the memory tier holds.
+func (w *world) wantAccounts(t *testing.T) {
+	t.Helper()
+	living, chunks := int64(0), map[uint32]int64{}
+	w.memory.Range(func(_ [16]byte, v Variants) bool {
+		for _, e := range v.entries() {
+			if e.home > 0 {
+				living += e.cost
+				chunks[e.home-1] += e.cost
+			}
+		}
+		return true
+	})
+	a := w.arena
+	if a.living != living {
+		t.Errorf("the arena counts %d living bytes, stored are %d", a.living, living)
+	}
+	for n, c := range a.chunks {
+		if c != nil && c.living != chunks[uint32(n)] {
+			t.Errorf("chunk %d counts %d living bytes, stored are %d", n, c.living, chunks[uint32(n)])
+		}
+	}
+	if holes := a.holes(); holes > a.slack+2*int64(a.size*wordSize) {
+		t.Errorf("%d bytes of holes, allowed are %d", holes, a.slack)
+	}
+}
+
+// moveAll moves the entries of the newest chunk to one that it makes.
+func (w *world) moveAll() (emptied *chunk) {
+	emptied = w.arena.current
+	w.arena.begin()
+	w.arena.sealed++
+	emptied.each(w.move)
+	return emptied
+}
+
+// TestArenaUnderChurn stores four times what fits, in an order that leaves holes everywhere. What is found must be whole, and the
+// memory bounded.
+func TestArenaUnderChurn(t *testing.T) {
+	const keys = 8_000 // twice what fits
+	w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 4})
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 3 * keys {
+		r := page(random.IntN(keys))
+		switch random.IntN(10) {
+		case 0:
+			w.Free(keyOf(r.uri).Hash)
+		case 1: // nothing but the order changes
+			w.find(r.uri, start)
+		default:
+			w.keep(r)
+		}
+	}
+	w.wantAccounts(t)
+	if s := w.Stats().Memory; s.Bytes > arenaLeast*102/100 {
+		t.Errorf("%d bytes are held, want at most %d", s.Bytes, arenaLeast)
+	}
+	found := 0
+	for n := range keys {
+		r := page(n)
+		if o := w.find(r.uri, start); o.Entry != nil {
+			found++
+			w.wantBody(o, r.body)
+		}
+	}
+	if found < keys/4 {
+		t.Errorf("%d entries are left", found)
+	}
+	w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+	w.wantAccounts(t)
+	if w.arena.living != 0 || w.arena.sealed > 0 {
+		t.Errorf("when all is gone there are %d bytes in %d chunks", w.arena.living, w.arena.sealed)
+	}
+}
+
+// TestArenaWhileReading: readers that hold an entry while it dies or moves must see it unchanged, and all find nothing but their own.
+func TestArenaWhileReading(t *testing.T) {
+	const keys = 8_000
+	w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 4})
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				r := page(rand.IntN(keys))
+				o := w.find(r.uri, start)
+				if o.Entry == nil {
+					continue
+				}
+				runtime.Gosched()
+				w.wantBody(o, r.body)
+			}
+		})
+	}
+	for range keys {
+		w.keep(page(rand.IntN(keys)))
+	}
+	close(done)
+	wg.Wait()
+	w.wantAccounts(t)
+}
+
+// TestMovedEntryIsTheSame: who holds an entry that has moved since must still be able to freshen it, and to remove it.
+func TestMovedEntryIsTheSame(t *testing.T) {
+	moved := func(t *testing.T) (*world, *Query, Outcome) {
+		w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 4})
+		r := page(1)
+		w.keep(r)
+		q := w.query(r.uri, start)
+		o := w.Find(q)
+		w.moveAll()
+		if now := w.Find(q).Entry; now == o.Entry || !now.is(o.Entry) {
+			t.Fatal("the entry has not moved")
+		}
+		return w, q, o
+	}
+	t.Run("removed", func(t *testing.T) {
+		w, q, o := moved(t)
+		w.Remove(o.Entry)
+		if w.Find(q).Entry != nil {
+			t.Error("it is still there")
+		}
+		w.wantAccounts(t)
+	})
+	t.Run("freshened", func(t *testing.T) {
+		w, q, o := moved(t)
+		f := w.validation(q, o, `Etag: "x"`, "Cache-Control: max-age=7200")
+		f.RequestTime, f.ResponseTime = start.Add(time.Second), start.Add(time.Second)
+		if answer, stored := w.Freshen(f); answer == nil || !stored {
+			t.Fatal("not freshened")
+		}
+		if n := w.stored(page(1).uri); n != 1 {
+			t.Errorf("%d responses are stored", n)
+		}
+		m := w.Find(q).Entry.Facts()
+		if m.Lifetime != 2*time.Hour {
+			t.Errorf("lifetime %v", m.Lifetime)
+		}
+		w.wantAccounts(t)
+	})
+}
+
+// TestVariantsInArena: several responses under one key move one by one, with the mark that belongs to the key.
+func TestVariantsInArena(t *testing.T) {
+	w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 4})
+	for i := range 6 {
+		w.keep(response{
+			uri: uri, request: fields(fmt.Sprintf("X: %d", i)), header: fields("Cache-Control: max-age=60", "Vary: X"),
+			sent: start.Add(time.Duration(i)), body: fmt.Sprint(i),
+		})
+	}
+	w.MarkUncacheable(keyOf(uri), start.Add(time.Minute), rfc9111.ReasonNoStore)
+	first := w.moveAll()
+	w.wantAccounts(t)
+	if first.living != 0 || w.arena.chunks[first.number] == first {
+		t.Errorf("%d bytes are left in the chunk that was emptied", first.living)
+	}
+	for i := 2; i < 6; i++ {
+		o := w.find(uri, start.Add(time.Second), fmt.Sprintf("X: %d", i))
+		w.wantBody(o, fmt.Sprint(i))
+		if !o.Uncacheable || o.Because != rfc9111.ReasonNoStore {
+			t.Error("the mark was lost")
+		}
+	}
+}
