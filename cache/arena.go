@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"math/rand/v2"
 	"sync"
 	"unsafe"
 )
@@ -15,6 +14,9 @@ import (
 // an entry was, and the collector frees a chunk when nobody has a pointer into it any more: whoever still reads an entry that died
 // or moved keeps its memory.
 //
+// Entries are named by a [ref], so that not even the million pointers to them have to be followed: that the chunks are reached is
+// enough.
+//
 // Its methods may be called at once, and with a lock of the memory tier held: none of them takes one. A nil arena is one that
 // takes no entries.
 type arena struct {
@@ -22,9 +24,9 @@ type arena struct {
 	size  int   // of a chunk, in words
 	limit int   // up to which size an entry lies here, in words
 
-	mu      sync.Mutex // guards the following, and all chunks but for their words
-	chunks  []*chunk   // by their number, of which some are free
-	free    []uint32   // numbers
+	chunks table[chunk, *chunk] // changed under mu
+
+	mu      sync.Mutex // guards the following, and all chunks but for their names and words
 	current *chunk     // the newest
 	sealed  int        // how many others there are
 	living  int64      // bytes of all chunks' entries
@@ -33,12 +35,14 @@ type arena struct {
 
 // chunk is a piece of an arena. Its words are written behind used alone, and never again.
 type chunk struct {
+	name    ref // of its first word
 	words   []uint64
-	number  uint32
 	used    int   // words
 	living  int64 // bytes
 	leaving bool  // its entries are being moved
 }
+
+func (c *chunk) called() *ref { return &c.name }
 
 const (
 	// A chunk has chunkMax bytes, or in a small cache so many that one more or less does not count.
@@ -62,21 +66,23 @@ func newArena(budget int64) (a *arena, rest int64) {
 	}
 	size := int(min(budget/chunkShare, chunkMax)) / wordSize
 	a = &arena{slack: budget / slackShare, size: size, limit: size / entryShare}
+	a.chunks.kind = inChunk
 	a.begin()
 	return a, budget - a.slack
 }
 
 // begin makes an empty chunk the current one. mu is held, or nobody else has the arena yet.
 func (a *arena) begin() {
-	c := &chunk{words: make([]uint64, a.size)}
-	if last := len(a.free) - 1; last >= 0 {
-		c.number, a.free = a.free[last], a.free[:last]
-		a.chunks[c.number] = c
-	} else {
-		c.number = uint32(len(a.chunks))
-		a.chunks = append(a.chunks, c)
+	a.current = &chunk{words: make([]uint64, a.size)}
+	a.chunks.put(a.current)
+}
+
+// entry returns the entry of that name; nil where it has been removed, or has moved, since the name was read.
+func (a *arena) entry(r ref) *Entry {
+	if c := a.chunks.get(r); c != nil {
+		return c.entry(r.word())
 	}
-	a.current = c
+	return nil
 }
 
 // holes returns the bytes of chunks that no entry uses, but for what is still free in the current one.
@@ -102,19 +108,18 @@ func (a *arena) adopt(e *Entry) *Entry {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.current.used+n > a.size {
-		full := a.current
+	if full := a.current; full.used+n > a.size {
 		a.sealed++
 		a.begin()
 		a.forget(full)
 	}
 	c := a.current
-	copied := c.entry(c.used)
+	copied, name := c.entry(c.used), c.name|ref(c.used)
 	c.used += n
 	copied.Stamp = e.Stamp.Copy()
 	copied.record = e.record
 	copy(copied.all(), e.all())
-	copied.home, copied.cost = c.number+1, int64(n*wordSize)
+	copied.home, copied.cost = name, int64(n*wordSize)
 	c.living += copied.cost
 	a.living += copied.cost
 	a.adopted++
@@ -134,7 +139,7 @@ func (a *arena) release(e *Entry) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := a.chunks[e.home-1]
+	c := a.chunks.get(e.home)
 	c.living -= e.cost
 	a.living -= e.cost
 	a.forget(c)
@@ -158,8 +163,7 @@ func (a *arena) forget(c *chunk) {
 	if c.living > 0 || c == a.current {
 		return
 	}
-	a.chunks[c.number] = nil
-	a.free = append(a.free, c.number)
+	a.chunks.remove(c.name)
 	a.sealed--
 }
 
@@ -167,7 +171,7 @@ func (a *arena) forget(c *chunk) {
 func (a *arena) emptiest() *chunk {
 	var best *chunk
 	for range tries {
-		c := a.chunks[rand.IntN(len(a.chunks))]
+		c := a.chunks.any()
 		if c != nil && c != a.current && !c.leaving && (best == nil || c.living < best.living) {
 			best = c
 		}

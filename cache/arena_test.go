@@ -24,23 +24,23 @@ func page(n int) response {
 // wantAccounts fails where the arena's own reckoning is not what the memory tier holds.
 func (w *world) wantAccounts(t *testing.T) {
 	t.Helper()
-	living, chunks := int64(0), map[uint32]int64{}
-	w.memory.Range(func(_ [16]byte, v Variants) bool {
-		for _, e := range v.entries() {
+	living, chunks := int64(0), map[ref]int64{}
+	w.memory.memory.Range(func(_ [16]byte, r ref) bool {
+		for _, e := range w.memory.there(r).entries() {
 			if e.home > 0 {
 				living += e.cost
-				chunks[e.home-1] += e.cost
+				chunks[e.home.base()] += e.cost
 			}
 		}
 		return true
 	})
-	a := w.arena
+	a := w.memory.arena
 	if a.living != living {
 		t.Errorf("the arena counts %d living bytes, stored are %d", a.living, living)
 	}
-	for n, c := range a.chunks {
-		if c != nil && c.living != chunks[uint32(n)] {
-			t.Errorf("chunk %d counts %d living bytes, stored are %d", n, c.living, chunks[uint32(n)])
+	for i := range *a.chunks.slots.Load() {
+		if c := (*a.chunks.slots.Load())[i].Load(); c != nil && c.living != chunks[c.name] {
+			t.Errorf("chunk %d counts %d living bytes, stored are %d", i, c.living, chunks[c.name])
 		}
 	}
 	if holes := a.holes(); holes > a.slack+2*int64(a.size*wordSize) {
@@ -50,10 +50,10 @@ func (w *world) wantAccounts(t *testing.T) {
 
 // moveAll moves the entries of the newest chunk to one that it makes.
 func (w *world) moveAll() (emptied *chunk) {
-	emptied = w.arena.current
-	w.arena.begin()
-	w.arena.sealed++
-	emptied.each(w.move)
+	emptied = w.memory.arena.current
+	w.memory.arena.begin()
+	w.memory.arena.sealed++
+	emptied.each(w.memory.move)
 	return emptied
 }
 
@@ -91,8 +91,8 @@ func TestArenaUnderChurn(t *testing.T) {
 	}
 	w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
 	w.wantAccounts(t)
-	if w.arena.living != 0 || w.arena.sealed > 0 {
-		t.Errorf("when all is gone there are %d bytes in %d chunks", w.arena.living, w.arena.sealed)
+	if w.memory.arena.living != 0 || w.memory.arena.sealed > 0 {
+		t.Errorf("when all is gone there are %d bytes in %d chunks", w.memory.arena.living, w.memory.arena.sealed)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestVariantsInArena(t *testing.T) {
 	w.MarkUncacheable(keyOf(uri), start.Add(time.Minute), rfc9111.ReasonNoStore)
 	first := w.moveAll()
 	w.wantAccounts(t)
-	if first.living != 0 || w.arena.chunks[first.number] == first {
+	if first.living != 0 || w.memory.arena.entry(first.name) != nil {
 		t.Errorf("%d bytes are left in the chunk that was emptied", first.living)
 	}
 	for i := 2; i < 6; i++ {

@@ -3,7 +3,6 @@ package cache
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,9 +21,7 @@ type Options struct {
 
 // Cache holds stored responses in memory.
 type Cache struct {
-	memory      *tiers.Memory[[16]byte, Variants]
-	arena       *arena // nil: each entry has a block of its own
-	maxBytes    int64
+	memory      shelf
 	state       *invalidation.State
 	maxVariants int
 	capped      atomic.Uint64
@@ -32,17 +29,8 @@ type Cache struct {
 
 // New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
 func New(o Options, state *invalidation.State) *Cache {
-	c := &Cache{maxBytes: o.MaxBytes, state: state, maxVariants: o.MaxVariants}
-	var budget int64
-	c.arena, budget = newArena(o.MaxBytes)
-	c.memory = tiers.New(tiers.Options[[16]byte, Variants]{
-		MaxBytes: budget,
-		Policy:   o.Policy,
-		Hash:     func(k [16]byte) uint64 { return binary.LittleEndian.Uint64(k[:]) },
-		Cost:     func(_ [16]byte, v Variants) int64 { return v.cost() },
-		Expires:  func(v Variants) time.Time { return v.expires() },
-		OnRemove: func(_ [16]byte, v Variants, _ tiers.RemoveReason) { c.discard(v.entries()) },
-	})
+	c := &Cache{state: state, maxVariants: o.MaxVariants}
+	c.memory.init(o)
 	return c
 }
 
@@ -60,10 +48,7 @@ type Stats struct {
 
 // Stats returns the figures as they are now.
 func (c *Cache) Stats() Stats {
-	s := Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
-	s.Memory.Bytes += c.arena.holes()
-	s.Memory.MaxBytes = c.maxBytes
-	return s
+	return Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
 }
 
 // MarkUncacheable remembers until when the response of key could not be stored, and why. What is stored stays: another variant, or
@@ -78,7 +63,7 @@ func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Re
 		others = old.entries()
 		return variantsOf(rfc9111.Key{Hash: key.Hash, Text: bytes.Clone(key.Text)}, nil, m), true
 	})
-	c.discard(others)
+	c.memory.discard(others)
 }
 
 // Free deletes what is stored under key and returns how many responses that were. It is housekeeping after a purge.
@@ -96,7 +81,7 @@ func (c *Cache) Free(key [16]byte) int {
 func (c *Cache) Drop(record invalidation.Record) (freed int) {
 	for _, s := range record.Selectors {
 		if s.Kind == invalidation.KindAll {
-			c.memory.DeleteFunc(func(_ [16]byte, v Variants) bool {
+			c.memory.DeleteFunc(func(v Variants) bool {
 				freed += len(v.entries())
 				return true
 			})

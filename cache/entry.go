@@ -30,6 +30,7 @@ type record struct {
 	Part Part
 
 	hash [16]byte
+	home ref    // 0: not in the arena
 	id   uint64 // of the response: an entry that moves within the arena keeps it
 	cost int64  // bytes of memory
 	body int64  // length of the body
@@ -41,7 +42,6 @@ type record struct {
 	status                                  uint16
 	flags                                   rfc9111.Flags
 
-	home           uint32 // the arena's chunk, counted from 1; 0: not in the arena
 	varies         uint16 // number of fields that the response varies by
 	linked         bool
 	key, uri, vary uint32 // length of each text; they follow each other, then the head

@@ -67,14 +67,14 @@ func (e *Entry) render(p *Parts) []byte {
 	b = appendHeader(b, p.Header)
 	e.head = uint32(len(b) - start)
 	v := p.Meta.Validators
-	e.etag, b = place(b, start, "Etag", v.ETag)
-	e.modified, b = place(b, start, "Last-Modified", v.LastModified)
+	e.etag, b = locate(b, start, "Etag", v.ETag)
+	e.modified, b = locate(b, start, "Last-Modified", v.LastModified)
 	return b
 }
 
-// place finds a validator in the head, which begins at start, or adds it behind all where the head does not have it: the origin may
+// locate finds a validator in the head, which begins at start, or adds it behind all where the head does not have it: the origin may
 // have asked to keep the field out of the cache.
-func place(b []byte, start int, name, value string) (span, []byte) {
+func locate(b []byte, start int, name, value string) (span, []byte) {
 	if value == "" {
 		return span{}, b
 	}

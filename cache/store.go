@@ -59,42 +59,16 @@ func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) 
 		done = change{next: old}
 		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
 			// Here, so that nobody who moves entries sees it before it can be found.
-			kept := c.arena.adopt(e)
+			kept := c.memory.arena.adopt(e)
 			if done = old.with(kept, replaced, c.state, max, now); !done.stored {
-				c.arena.release(kept)
+				c.memory.arena.release(kept)
 			}
 		}
 		return done.next, true
 	})
-	c.discard(others)
-	c.discard(done.gone)
+	c.memory.discard(others)
+	c.memory.discard(done.gone)
 	return done
-}
-
-// discard lets go of the memory of entries that were stored and are not any more.
-func (c *Cache) discard(entries []*Entry) {
-	for _, e := range entries {
-		c.arena.release(e)
-	}
-	if len(entries) == 0 {
-		return
-	}
-	if chunk := c.arena.overdue(); chunk != nil {
-		chunk.each(c.move)
-	}
-}
-
-// move copies the entry to another place in the arena, where it is still stored.
-func (c *Cache) move(e *Entry) {
-	if c.memory.Swap(e.hash, func(v Variants) (Variants, bool) {
-		at := slices.Index(v.entries(), e)
-		if at < 0 {
-			return v, false
-		}
-		return v.moved(at, c.arena.adopt(e)), true
-	}) {
-		c.arena.release(e)
-	}
 }
 
 // holdsWhole reports whether a complete and still fresh response of the same variant is stored, which a part of the same
@@ -126,5 +100,5 @@ func (c *Cache) Remove(e *Entry) {
 		}
 		return next, keep
 	})
-	c.discard(gone)
+	c.memory.discard(gone)
 }

@@ -19,11 +19,14 @@ type Variants struct {
 
 // several is what a key holds that is more, or less, than one entry.
 type several struct {
+	name ref // on the shelf
 	// key is that of one of the entries, or a copy: it must not keep the memory of an entry alive that has gone.
 	key     rfc9111.Key
 	entries []*Entry
 	mark    mark
 }
+
+func (s *several) called() *ref { return &s.name }
 
 // mark remembers that the response of a key could not be stored (hit-for-miss): until when, and why. Zero: nothing is known against it.
 type mark struct {

@@ -108,10 +108,10 @@ func BenchmarkStoreInFullCache(b *testing.B) {
 		w.Store(parts[i])
 	}
 	random := rand.New(rand.NewPCG(1, 1))
-	adopted := w.arena.adopted
+	adopted := w.memory.arena.adopted
 	b.ReportAllocs()
 	for b.Loop() {
 		w.Store(parts[random.IntN(keys)])
 	}
-	b.ReportMetric(float64(w.arena.adopted-adopted)/float64(b.N)-1, "moves/op")
+	b.ReportMetric(float64(w.memory.arena.adopted-adopted)/float64(b.N)-1, "moves/op")
 }
