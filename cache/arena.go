@@ -85,7 +85,7 @@ func (a *arena) entry(r ref) *Entry {
 	return nil
 }
 
-// holes returns the bytes of chunks that no entry uses, but for what is still free in the current one.
+// holes returns the bytes of full chunks that no entry uses.
 func (a *arena) holes() int64 {
 	if a == nil {
 		return 0
@@ -97,7 +97,7 @@ func (a *arena) holes() int64 {
 
 // dead is holes with mu held.
 func (a *arena) dead() int64 {
-	return int64((a.sealed*a.size+a.current.used)*wordSize) - a.living
+	return int64(a.sealed*a.size*wordSize) - (a.living - a.current.living)
 }
 
 // adopt returns a copy of e that lies in the arena, or e itself where it does not belong there.
