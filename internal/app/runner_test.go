@@ -112,19 +112,50 @@ func TestPartIsGivenTheTimeThatIsLeft(t *testing.T) {
 	})
 }
 
-func TestHeapGoal(t *testing.T) {
+func TestMostRoom(t *testing.T) {
 	const mib = 1 << 20
 	for _, tt := range []struct{ budget, live, want int64 }{
 		{400 * mib, 0, 72 * mib},          // nothing yet: 18 % of the budget
-		{400 * mib, 100 * mib, 200 * mib}, // Go's own choice
-		{400 * mib, 200 * mib, 400 * mib}, // half full
-		{400 * mib, 300 * mib, 472 * mib}, // the budget and 18 %
-		{400 * mib, 400 * mib, 472 * mib}, // full
-		{400 * mib, 900 * mib, 972 * mib}, // much else is alive: there is room still
-		{1 * mib, 5 * mib, 37 * mib},      // the least room
+		{400 * mib, 100 * mib, 100 * mib}, // Go's own choice
+		{400 * mib, 200 * mib, 200 * mib}, // half full
+		{400 * mib, 300 * mib, 172 * mib}, // up to the budget and 18 %
+		{400 * mib, 400 * mib, 72 * mib},  // full
+		{400 * mib, 900 * mib, 72 * mib},  // much else is alive: there is room still
+		{1 * mib, 5 * mib, 32 * mib},      // the least room
 	} {
-		if got := heapGoal(tt.budget, tt.live); got != tt.want {
-			t.Errorf("heapGoal(%d MiB, %d MiB) = %d MiB, want %d MiB", tt.budget/mib, tt.live/mib, got/mib, tt.want/mib)
+		if got := mostRoom(tt.budget, tt.live); got != tt.want {
+			t.Errorf("mostRoom(%d MiB, %d MiB) = %d MiB, want %d MiB", tt.budget/mib, tt.live/mib, got/mib, tt.want/mib)
+		}
+	}
+}
+
+// TestRoomFollowsTheCollectorsShare: the room grows while the collector takes much of the processor time, shrinks while it takes
+// little or nothing happens at all, and stays within its bounds.
+func TestRoomFollowsTheCollectorsShare(t *testing.T) {
+	const mib = 1 << 20
+	tuner := &tuner{
+		budget: 2000 * mib, ceiling: math.MaxInt64,
+		setGCRate: func(int) int { return 0 }, setLimit: func(int64) int64 { return 0 },
+	}
+	for _, step := range []struct {
+		name            string
+		collector, rest float64 // seconds each second
+		ticks           int
+		least, most     int64
+	}{
+		{"at the start", 0, 1, 1, 100 * mib, 100 * mib},
+		{"the collector takes 5 %", 0.05, 0.95, 20, 720 * mib, 760 * mib},
+		{"it takes 1 %: that is as it should be", 0.01, 0.99, 60, 720 * mib, 760 * mib},
+		{"it takes 0.1 %", 0.001, 0.999, 60, 100 * mib, 100 * mib},
+		{"it takes 5 % again", 0.05, 0.95, 20, 720 * mib, 760 * mib},
+		{"nothing happens", 0, 0, 60, 100 * mib, 100 * mib},
+	} {
+		for range step.ticks {
+			tuner.load.add(step.collector, step.rest)
+			tuner.tune(1600*mib, 20*mib)
+		}
+		if tuner.room < step.least || tuner.room > step.most {
+			t.Errorf("%s: the room is %d MiB, want %d to %d", step.name, tuner.room/mib, step.least/mib, step.most/mib)
 		}
 	}
 }
@@ -138,10 +169,10 @@ func TestTunerKeepsWhatTheUserSets(t *testing.T) {
 		ceiling         int64
 		percent, limit  int64 // 0: not set
 	}{
-		{"neither", false, false, math.MaxInt64, 18, 472*mib + 472*mib/25 + 20*mib},
-		{"a small container", false, false, 300 * mib, 18, 300 * mib},
+		{"neither", false, false, math.MaxInt64, 8, 432*mib + 432*mib/25 + 20*mib},
+		{"a small container", false, false, 300 * mib, 8, 300 * mib},
 		{"GOGC", true, false, 300 * mib, 0, 300 * mib},
-		{"GOMEMLIMIT", false, true, 300 * mib, 18, 0},
+		{"GOMEMLIMIT", false, true, 300 * mib, 8, 0},
 		{"both", true, true, 300 * mib, 0, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,7 +187,7 @@ func TestTunerKeepsWhatTheUserSets(t *testing.T) {
 				t.Errorf("GOGC=%d and limit %d, want %d and %d", percent, limit, tt.percent, tt.limit)
 			}
 			before := calls
-			if tuner.tune(401*mib, 20*mib); calls != before {
+			if tuner.tune(399*mib, 20*mib); calls != before {
 				t.Error("a small difference is set")
 			}
 		})

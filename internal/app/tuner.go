@@ -13,14 +13,13 @@ import (
 
 // tuner chooses how large the heap grows between two cycles of the garbage collector, and how much memory the process keeps.
 //
-// A cycle costs what marking all that is alive costs, which is much where the cache is full: some 0.3 microseconds for an entry. How
-// often there is one depends on the room between what is alive and the heap's goal. Go's default, GOGC=100, makes that room as large
-// as what is alive, so that a full cache takes twice its budget, and what the scavenger leaves besides. So the room is that large
-// only while it fits into the budget; towards a full cache it shrinks to 18 % of the budget, and GOGC is set to what that is at the
-// moment. The memory limit follows the goal: it makes the runtime give back what it would keep beyond. Both look at what really is
-// alive, so that a moment with much else in memory does not end in collecting without end, as it would under a fixed limit. Together
-// they keep the process within 1.3 times the budget of the memory tier. Measured with objects of 1 KiB and nothing but hits: full, 1.26
-// times; half full, 1.15 times with 1.2 % of the processor time in the collector.
+// A cycle costs what marking all that is alive costs. How often there is one depends on the room between what is alive and the heap's
+// goal. Go's default, GOGC=100, makes that room as large as what is alive, so that a full cache takes twice its budget. Entries are
+// cheap to mark (see package cache), so little room will do where little is allocated. So the tuner looks at the collector's share of
+// the processor time: above highShare the room grows, below lowShare it shrinks. It never grows so far that the process takes more
+// than 1.3 times the budget of the memory tier: towards a full cache that is 18 % of the budget, the rest being what the runtime
+// keeps besides. The memory limit follows the goal: it makes the runtime give back what it would keep beyond. Both look at what
+// really is alive, so that a moment with much else in memory does not end in collecting without end, as it would under a fixed limit.
 //
 // In a container the memory limit is never above nine tenths of the container's. Where the environment sets GOGC or GOMEMLIMIT, the
 // user's value stays.
@@ -29,6 +28,8 @@ type tuner struct {
 	ceiling   int64 // of the memory limit
 	ownGC     bool  // GOGC is the user's
 	ownLimit  bool  // GOMEMLIMIT is the user's
+	room      int64 // between what is alive and the heap's goal
+	load      load
 	percent   int64 // that is set
 	limit     int64 // that is set
 	figures   []metrics.Sample
@@ -41,7 +42,31 @@ const (
 	leastRoom = 32 << 20
 	// tuneEvery is how often it is looked at what is alive.
 	tuneEvery = time.Second
+	// The collector's share of the processor time that is aimed at. Above 2 % it would be felt.
+	highShare, lowShare = 0.015, 0.0075
 )
+
+// load is how the processor time of the last seconds was spent. What is longer ago counts less.
+type load struct{ collector, rest float64 }
+
+// memory of the load: what was a tick ago counts so much still.
+const loadMemory = 0.8
+
+// idleSeconds of processor time in all: below it a share means nothing, and nobody is hindered by a collection.
+const idleSeconds = 0.05
+
+func (l *load) add(collector, rest float64) {
+	l.collector = l.collector*loadMemory + collector
+	l.rest = l.rest*loadMemory + rest
+}
+
+// share is that of the collector.
+func (l *load) share() float64 {
+	if l.collector+l.rest < idleSeconds {
+		return 0
+	}
+	return l.collector / (l.collector + l.rest)
+}
 
 // newTuner returns the tuner for the configuration in force.
 func (a *App) newTuner() *tuner {
@@ -56,6 +81,8 @@ func (a *App) newTuner() *tuner {
 			{Name: "/memory/classes/heap/released:bytes"},
 			{Name: "/memory/classes/heap/free:bytes"},
 			{Name: "/memory/classes/heap/objects:bytes"},
+			{Name: "/cpu/classes/gc/total:cpu-seconds"},
+			{Name: "/cpu/classes/user:cpu-seconds"},
 		},
 		setLimit:  debug.SetMemoryLimit,
 		setGCRate: debug.SetGCPercent,
@@ -63,7 +90,7 @@ func (a *App) newTuner() *tuner {
 	if container, err := memlimit.FromCgroup(); err == nil && container < math.MaxInt64 {
 		t.ceiling = int64(container / 10 * 9)
 	}
-	if need := heapGoal(t.budget, t.budget); need > t.ceiling {
+	if need := t.budget + mostRoom(t.budget, t.budget); need > t.ceiling {
 		a.log.Warn("a full cache will not fit into the container: cache.l1.max_bytes leaves too little for everything else",
 			"max_bytes", t.budget, "needed", need, "available", t.ceiling)
 	}
@@ -80,9 +107,13 @@ func (t *tuner) run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(tuneEvery)
 	defer tick.Stop()
+	var collector, rest float64
 	for {
 		metrics.Read(t.figures)
 		value := func(i int) int64 { return int64(t.figures[i].Value.Uint64()) }
+		nowCollector, nowRest := t.figures[5].Value.Float64(), t.figures[6].Value.Float64()
+		t.load.add(nowCollector-collector, nowRest-rest)
+		collector, rest = nowCollector, nowRest
 		t.tune(value(0), value(1)-value(2)-value(3)-value(4))
 		select {
 		case <-ctx.Done():
@@ -95,7 +126,14 @@ func (t *tuner) run(ctx context.Context) error {
 // tune sets what follows from live bytes in the heap and other bytes beside it. It does so only where that differs by more than a
 // tenth, or a twentieth for the limit: setting it stops the world for a moment.
 func (t *tuner) tune(live, other int64) {
-	goal := heapGoal(t.budget, live)
+	switch share := t.load.share(); {
+	case share > highShare:
+		t.room += t.room / 4
+	case share < lowShare:
+		t.room -= t.room / 5
+	}
+	t.room = min(max(t.room, live/16, leastRoom), mostRoom(t.budget, live))
+	goal := live + t.room
 	if percent := 100 * (goal - live) / max(live, 1<<20); !t.ownGC && differs(percent, t.percent, 10) {
 		t.percent = percent
 		t.setGCRate(int(percent))
@@ -113,8 +151,9 @@ func (t *tuner) tune(live, other int64) {
 // differs reports whether a differs from b by more than one part of so many.
 func differs(a, b, parts int64) bool { return a > b+b/parts || a < b-b/parts }
 
-// heapGoal is how large the heap may grow while live bytes of it are alive.
-func heapGoal(budget, live int64) int64 {
+// mostRoom is how much the heap may grow while live bytes of it are alive: Go's own choice, as far as that leaves the process within
+// its bounds.
+func mostRoom(budget, live int64) int64 {
 	least := budget * 18 / 100
-	return live + max(least, min(live, budget+least-live), leastRoom)
+	return max(least, min(live, budget+least-live), leastRoom)
 }
