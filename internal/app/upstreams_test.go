@@ -1,12 +1,17 @@
 package app_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +108,59 @@ func TestTargetsAreWatched(t *testing.T) {
 	i.get("/")
 	if n := a.checks.Load(); n != seen {
 		t.Errorf("%d checks of a target that is not in the configuration any more", n-seen)
+	}
+}
+
+// A reload takes the authorities of an upstream that its file holds by then, and no connection outlives that they are not trusted any
+// more. Where they are the same the upstream stays.
+func TestReloadTakesOtherAuthorities(t *testing.T) {
+	right, wrong := newCA(t), newCA(t)
+	pair, err := tls.X509KeyPair(right.issue("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections atomic.Int64
+	o := httptest.NewUnstartedServer(http.HandlerFunc(hello))
+	o.EnableHTTP2 = true
+	o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	o.Config.ErrorLog = log.New(io.Discard, "", 0)
+	o.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	o.StartTLS()
+	t.Cleanup(o.Close)
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	writeFile(t, file, right.pem)
+	i := start(t, fmt.Sprintf("upstreams: { shop: { targets: [{ url: %q }], tls: { ca_file: %q } } }\n", o.URL, file))
+	for _, c := range []struct {
+		holds       []byte
+		status      int
+		connections int64 // made by the end
+	}{
+		{right.pem, 200, 1},
+		{right.pem, 200, 1},
+		{wrong.pem, 502, 2},
+		{slices.Concat(wrong.pem, right.pem), 200, 3},
+	} {
+		writeFile(t, file, c.holds)
+		if _, err := i.Reload("test"); err != nil {
+			t.Fatal(err)
+		}
+		if res, _ := i.get("/"); res.StatusCode != c.status {
+			t.Errorf("status %d, want %d", res.StatusCode, c.status)
+		}
+		if n := connections.Load(); n != c.connections {
+			t.Errorf("%d connections, want %d", n, c.connections)
+		}
+	}
+	writeFile(t, file, []byte("broken"))
+	if _, err := i.Reload("test"); err == nil {
+		t.Error("a broken file was taken")
+	}
+	if res, _ := i.get("/"); res.StatusCode != 200 {
+		t.Errorf("after a refused reload: status %d", res.StatusCode)
 	}
 }
 
