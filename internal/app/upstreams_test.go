@@ -10,10 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -162,46 +160,4 @@ func TestReloadTakesOtherAuthorities(t *testing.T) {
 	if res, _ := i.get("/"); res.StatusCode != 200 {
 		t.Errorf("after a refused reload: status %d", res.StatusCode)
 	}
-}
-
-// TestReloadsUnderLoad: no request fails while upstreams come and go, and nothing of those that went is left.
-func TestReloadsUnderLoad(t *testing.T) {
-	const reloads, clients = 100, 16
-	a, b := newTarget(t), newTarget(t)
-	i := start(t, balanced(a, b, ""))
-	pool := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
-	var stop atomic.Bool
-	var wg sync.WaitGroup
-	var sent atomic.Int64
-	for c := range clients {
-		wg.Go(func() {
-			for n := 0; !stop.Load(); n++ {
-				res, err := pool.Get(fmt.Sprintf("%s/%d/%d", i.url, c, n))
-				if err != nil {
-					t.Errorf("a request: %v", err)
-					return
-				}
-				io.Copy(io.Discard, res.Body) // it is empty
-				res.Body.Close()
-				if res.StatusCode != 200 {
-					t.Errorf("a request got %s", res.Status)
-				}
-				sent.Add(1)
-			}
-		})
-	}
-	i.eventually("load", func() bool { return sent.Load() > 100 })
-	before := runtime.NumGoroutine()
-	for n := range reloads {
-		i.write(strings.Replace(balanced(a, b, ""), "weight: 2", fmt.Sprint("weight: ", n+3), 1))
-		if _, err := i.admin.Reload(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	after := sent.Load()
-	i.eventually("requests after the last reload", func() bool { return sent.Load() > after+100 })
-	i.eventually("no goroutine is left of the upstreams that went", func() bool { return runtime.NumGoroutine() < before+60 })
-	stop.Store(true)
-	wg.Wait()
-	pool.CloseIdleConnections()
 }
