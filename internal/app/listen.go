@@ -89,7 +89,7 @@ func (a *App) openCertificates(cfg *config.Config) error {
 			if err := a.openDataDir(cfg); err != nil {
 				return err
 			}
-			authority = newAuthority(o.ACME, cfg.DataDir, l, a.plainListener(l), a.log)
+			authority = newAuthority(o.ACME, cfg.DataDir, renewalInterval, l, a.plainListener(l), a.log)
 		}
 		var err error
 		if l.certs, err = newCertificates(o, authority, a.log.With("listener", l.tcp.Addr().String())); err != nil {
