@@ -470,6 +470,7 @@ trusted_proxies: [127.0.0.0/8]
 	for n, sent := range []string{"GET /x HTTP/1.1\r\nHost: x\r\nX-Slow: ", "\x16\x03\x01\x02\x00", "PROXY TCP4 203.0.113.9"} {
 		for _, sent := range []string{sent, ""} {
 			c, answer := dialRaw(t, i.Addrs()[n].String())
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 			fmt.Fprint(c, sent)
 			if _, err := io.ReadAll(answer); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("after %q on listener %d the connection stays", sent, n)
