@@ -71,9 +71,9 @@ func TestReloadUnderLoad(t *testing.T) {
 		if i%10 == 0 {
 			f.ca.write(f.dir, "a")
 		}
-		weight := 1 + i/2%10 // every second time another
+		weight := 1 + i/2%10 // every second time another; a busy machine must not make a target look dead
 		next := strings.Replace(string(text), "targets: [", fmt.Sprintf(
-			"health: { path: /healthz, interval: 1s }, targets: [{ url: %q, weight: %d }, ", second.URL, weight), 1)
+			"timeout: { connect: 20s }, health: { path: /healthz, interval: 1s, timeout: 20s }, targets: [{ url: %q, weight: %d }, ", second.URL, weight), 1)
 		f.replace(next + fmt.Sprintf("routes: [{ name: r%d, match: { paths: ['/page/**'] }, cache: { ttl: %ds } }]\n", i%3, i%5+1))
 		if _, err := f.Reload("test"); err != nil {
 			t.Fatal(err)
