@@ -30,6 +30,7 @@ type exchange struct {
 	outcome cache.Outcome
 	report  cache.Report
 	status  rfc9111.Status // what Cache-Status will say
+	apart   rfc9111.Reason // why it did not share a fetch with others, where that is worth a word
 	wrote   bool           // the final header has been sent
 
 	unbounded int  // bytes written without a deadline

@@ -63,6 +63,9 @@ func (x *exchange) fetch() {
 	if w.rng != "" {
 		hash = rfc9111.NewKey(rfc9111.AppendPart(append([]byte(nil), x.query.Key.Text...), w.rng)).Hash
 	}
+	if x.outcome.Uncacheable {
+		x.apart = rfc9111.ReasonHitForMiss
+	}
 	share := !x.outcome.Uncacheable && d.Forward != rfc9111.ForwardRequest && x.route.CollapseWait > 0
 	for range fetchLimit {
 		f, r, lead := x.join(hash, w, share)
@@ -211,6 +214,7 @@ func (x *exchange) follow(f *fill, r *reader, lead bool) (verdict, []rfc9111.Var
 	case errors.Is(err, errAnswered):
 		return x.fromAnswer(f, lead)
 	case errors.Is(err, errWaited):
+		x.apart = rfc9111.ReasonCollapseTimeout
 		return alone, nil
 	case x.r.Context().Err() != nil:
 		x.abort(rfc9111.ReasonClientGone)
@@ -331,8 +335,11 @@ func (x *exchange) fromHead(f *fill, r *reader, h *head, lead bool) (verdict, []
 		x.report.Reason = h.reason
 	}
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: h.status, Stored: h.storable, Collapsed: !lead}
-	if !h.storable {
+	switch {
+	case !h.storable:
 		x.status.Detail = h.reason.String()
+	case lead && x.apart != rfc9111.ReasonNone:
+		x.report.Reason, x.status.Detail = x.apart, x.apart.String()
 	}
 	x.serveStream(f, r, h, lead)
 	return answered, nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/internal/badorigin"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -133,10 +134,15 @@ func TestAnUncacheableResponseLetsTheFollowersGoAtOnce(t *testing.T) {
 }
 
 func TestAnUncacheableKeyIsRemembered(t *testing.T) {
+	var storable atomic.Bool
 	gate := make(chan struct{})
 	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
 		if n > 1 {
 			<-gate
+		}
+		if storable.Load() {
+			plain("Cache-Control: max-age=60")(w, q, n)
+			return
 		}
 		plain("Cache-Control: no-store")(w, q, n)
 	})
@@ -149,6 +155,12 @@ func TestAnUncacheableKeyIsRemembered(t *testing.T) {
 	if got := r.lastReport().Reason.String(); got != "no-store" {
 		t.Errorf("reason %q", got)
 	}
+	storable.Store(true)
+	r.want(r.get("/p"), 200, "answer 7", "fwd=uri-miss; fwd-status=200; stored; detail=hit-for-miss")
+	if got := r.lastReport().Reason; got != rfc9111.ReasonHitForMiss {
+		t.Errorf("reason %q of an answer that could be stored", got)
+	}
+	r.want(r.get("/p"), 200, "answer 7", "hit")
 }
 
 func TestAFollowerGivesUpWaiting(t *testing.T) {
@@ -164,7 +176,10 @@ func TestAFollowerGivesUpWaiting(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.get("/slow") })
 	eventually(t, "the first fetch is under way", func() bool { return o.asked.Load() == 1 })
-	r.want(r.get("/slow"), 200, "answer 2", "stored")
+	r.want(r.get("/slow"), 200, "answer 2", "stored; detail=collapse-timeout")
+	if got := r.lastReport().Reason; got != rfc9111.ReasonCollapseTimeout {
+		t.Errorf("reason %q", got)
+	}
 	close(gate)
 	wg.Wait()
 }

@@ -82,9 +82,11 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	out := x.outgoing(ctx, &v, &w.attempts)
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Trailer = x.announce(out)
-		body := &patientBody{ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w)}
+		body := &patientBody{
+			ReadCloser: out.Body, in: x.r, trailer: out.Trailer, control: http.NewResponseController(x.w), quiet: isGRPC(x.r),
+		}
 		defer body.end()
-		out.Body = body
+		out.Body, w.body = body, body
 		// Or net/http would read the rest of the body itself before it writes the first byte of an answer.
 		_ = http.NewResponseController(x.w).EnableFullDuplex() // where it cannot, as in tests, the answer comes afterwards
 	}
@@ -103,7 +105,8 @@ type passage struct {
 	onHead      func(p *passage, status int, h http.Header)
 	requestTime time.Time
 	interims    int
-	keep        *kept // a copy of the response, until it is stored; nil where it may not be
+	body        *patientBody // of the request; nil: it has none
+	keep        *kept        // a copy of the response, until it is stored; nil where it may not be
 	attempts    atomic.Int32
 	counted     bool   // it is not among the fetches under way any more
 	unhijack    func() // where the connection was taken over
@@ -188,6 +191,9 @@ func (p *passage) WriteHeader(status int) {
 	for name := range x.route.Response.Set { // the server looks at the map again for trailers, when this exchange is gone
 		x.w.Header()[name] = slices.Clone(x.w.Header()[name])
 	}
+	if p.body != nil {
+		p.body.allowQuiet()
+	}
 	x.allowStall(0)
 	x.writeHeader(status)
 }
@@ -219,8 +225,14 @@ func (p *passage) Fail(err error) {
 	p.x.refuse(status, why)
 }
 
+// isGRPC reports whether the request is a call of gRPC, whose messages come when there is something to say.
+func isGRPC(r *http.Request) bool {
+	return r.ProtoMajor >= 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
+}
+
 // patientBody gives a client that sends a body stallLimit for each piece of it, and no more: one that sends a byte an hour must not
-// hold a connection to the origin. At the end it takes the trailers over.
+// hold a connection to the origin. Once the origin has begun to answer, both may speak when they like, as over a WebSocket. At the
+// end it takes the trailers over.
 //
 // A transport may still be reading when the handler has returned. It must not touch the deadlines then: on HTTP/1 they are those of
 // the next request, on HTTP/2 of a stream that is gone.
@@ -232,12 +244,13 @@ type patientBody struct {
 	mu      sync.Mutex               // guards the following
 	control *http.ResponseController // nil once the handler has returned
 	over    bool                     // all of the body has been read, or none of it can be any more
+	quiet   bool                     // the client may take its time
 }
 
 // Read implements io.Reader. The deadline is taken off at the end: the server reads on by itself then. It is taken off after each
 // piece where it would break a body that nobody waits for, because the origin is slow.
 func (b *patientBody) Read(p []byte) (int, error) {
-	b.deadline(time.Now().Add(stallLimit))
+	b.bound()
 	n, err := b.ReadCloser.Read(p)
 	if err != nil || b.in.ProtoMajor >= 2 {
 		b.deadline(time.Time{})
@@ -251,6 +264,25 @@ func (b *patientBody) Read(p []byte) (int, error) {
 		takeTrailers(b.trailer, b.in.Trailer)
 	}
 	return n, err
+}
+
+// bound begins the time that the client has for the next piece.
+func (b *patientBody) bound() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.control != nil && !b.quiet {
+		_ = b.control.SetReadDeadline(time.Now().Add(stallLimit)) // a connection without deadlines has none to set
+	}
+}
+
+// allowQuiet takes the bound off, in the middle of a Read too.
+func (b *patientBody) allowQuiet() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.control != nil && !b.quiet && !b.over {
+		_ = b.control.SetReadDeadline(time.Time{}) // likewise
+	}
+	b.quiet = true
 }
 
 func (b *patientBody) deadline(t time.Time) {

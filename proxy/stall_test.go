@@ -141,6 +141,90 @@ func TestSlowOriginsGetUploads(t *testing.T) {
 	}
 }
 
+// Both ways of an exchange may be quiet once the origin has begun to answer, and those of a gRPC call even before: the body of the
+// request is no upload that hangs then.
+func TestQuietExchangesStay(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(*http.Protocols, bool)
+		kind string
+	}{
+		"HTTP/1.1": {(*http.Protocols).SetHTTP1, "text/plain"},
+		"HTTP/2":   {(*http.Protocols).SetUnencryptedHTTP2, "text/plain"},
+		"gRPC":     {(*http.Protocols).SetUnencryptedHTTP2, "application/grpc+proto"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			origin := func(w http.ResponseWriter, r *http.Request) {
+				if name != "gRPC" { // a service answers when it has something to say
+					w.WriteHeader(http.StatusOK)
+					_ = http.NewResponseController(w).Flush()
+				}
+				got, err := io.ReadAll(r.Body)
+				fmt.Fprintf(w, "%s, %v", got, err)
+			}
+			inFakeTime(t, c.set, origin, func(t *testing.T, client *http.Client) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				body, in := io.Pipe()
+				var writing sync.WaitGroup
+				defer writing.Wait()
+				defer body.Close()
+				writing.Go(func() {
+					defer in.Close()
+					for range 3 {
+						time.Sleep(5 * time.Minute)
+						fmt.Fprint(in, "ping ")
+					}
+				})
+				r, err := http.NewRequestWithContext(ctx, "POST", "http://shop.example/", body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", c.kind)
+				res, err := client.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer res.Body.Close()
+				if got, err := io.ReadAll(res.Body); string(got) != "ping ping ping , <nil>" || err != nil {
+					t.Errorf("got %q, %v", got, err)
+				}
+			})
+		})
+	}
+}
+
+// A client whose upload hangs before there is an answer is left, and so is its request to the origin.
+func TestUploadsThatHangAreLeft(t *testing.T) {
+	for name, set := range bothProtocols {
+		t.Run(name, func(t *testing.T) {
+			var took atomic.Int64 // nanoseconds, once the origin's request has ended
+			origin := func(w http.ResponseWriter, r *http.Request) {
+				begin := time.Now()
+				_, _ = io.Copy(io.Discard, r.Body)
+				took.Store(int64(time.Since(begin)))
+			}
+			inFakeTime(t, set, origin, func(t *testing.T, c *http.Client) {
+				body, in := io.Pipe()
+				go fmt.Fprint(in, "a piece")
+				begin := time.Now()
+				res, err := c.Post("http://shop.example/", "text/plain", body)
+				if err == nil {
+					res.Body.Close()
+				}
+				if d := time.Since(begin); d > time.Minute {
+					t.Errorf("the client was left after %v", d)
+				}
+				time.Sleep(time.Second)
+				in.Close()
+				if d := time.Duration(took.Load()); d == 0 || d > time.Minute {
+					t.Errorf("the origin was left after %v", d)
+				}
+			})
+		})
+	}
+}
+
 // A client that stops reading is left, however it was served, and its handler ends.
 func TestClientsThatStopReadingAreLeft(t *testing.T) {
 	for name, set := range bothProtocols {

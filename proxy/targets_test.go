@@ -1,10 +1,15 @@
 package proxy_test
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rules"
@@ -62,6 +67,51 @@ func TestEveryTargetIsDown(t *testing.T) { // RFC 9111, 4.2.4; RFC 9110, 15.6.4
 		}
 	}
 	r.want(r.get("/a"), 200, "answer 1", "detail=stale-if-error")
+}
+
+// What a client is told where the upstream is too slow, too busy or away, by a fetch for all and by a request that passes.
+func TestFailuresOfTheUpstream(t *testing.T) { // RFC 9110, 15.6
+	slow := newShop(t, func(_ http.ResponseWriter, q *http.Request, _ int64) { <-q.Context().Done() })
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it takes connections and never says a word of TLS
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	away := newShop(t, plain())
+	away.Server.Close()
+	short := 100 * time.Millisecond
+	for _, tt := range []struct {
+		name, url string
+		change    func(*upstream.Options)
+		status    int
+		detail    string
+		again     bool // Retry-After
+	}{
+		{"no answer", slow.URL, func(o *upstream.Options) { o.Timeout.ResponseHeader = short }, 504, "upstream-timeout", false},
+		{"no handshake", "https://" + silent.Addr().String(), func(o *upstream.Options) { o.Timeout.Connect = short }, 504, "upstream-timeout", false},
+		{"no connection", away.URL, func(*upstream.Options) {}, 502, "upstream-error", true},
+		{"no room", slow.URL, func(o *upstream.Options) { o.MaxConnections, o.Timeout.Connect = 1, short }, 503, "concurrency", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, tt.url, nil)
+			r.over([]string{tt.url}, nil, tt.change)
+			if tt.name == "no room" {
+				ctx, cancel := context.WithCancel(t.Context())
+				var holding sync.WaitGroup
+				defer holding.Wait()
+				defer cancel()
+				holding.Go(func() { _, _ = r.try(ctx, "POST", "/holds", "") }) // it is given up at the end
+				eventually(t, "the only place is taken", func() bool { return r.up.Stats().InFlight == 1 })
+			}
+			for _, method := range []string{"GET", "POST"} {
+				a := r.do(method, "/x")
+				if a.status != tt.status || !strings.Contains(a.cacheStatus(), "detail="+tt.detail) || (a.header.Get("Retry-After") != "") != tt.again {
+					t.Errorf("%s: got %d, Cache-Status %q, Retry-After %q; want %d, %s, %t",
+						method, a.status, a.cacheStatus(), a.header.Get("Retry-After"), tt.status, tt.detail, tt.again)
+				}
+			}
+		})
+	}
 }
 
 // The cache key chooses the target: whatever the order of the parameters, and whoever asks.

@@ -37,7 +37,6 @@ const (
 
 	ReasonL1
 	ReasonImmutable
-	ReasonRevalidated
 	ReasonRequestNoStore
 	ReasonRequestNoCache
 	ReasonRequestMaxAge
@@ -108,14 +107,12 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonVaryMiss: {"vary-miss", "Something is stored for this URL, but for other values of the fields that Vary names (RFC 9111, 4.1).", "Let the origin vary by fewer fields, or bring their values into few forms with vary.normalize and vary.sort."},
 	ReasonPartial:  {"partial", "Only a part of the response is stored, or was sent, and it cannot be used for this request (RFC 9111, 3.3 and 3.4).", "Set complete_ranges, or let the origin send a valid Content-Range and a strong ETag."},
 	ReasonHitForMiss: {"hit-for-miss", "The last answer for this key could not be stored, so requests are not made to wait for one another.",
-		"See why the answer could not be stored: explain shows the reason of the first request."},
+		"Nothing needs to be done: this answer could be stored."},
 	ReasonPurged:      {"purged", "What was stored has been purged, so it is fetched anew.", "Nothing needs to be done."},
 	ReasonRuleChanged: {"rule-changed", "The route's storing rules have changed since the response was stored, so it is fetched anew.", "Nothing needs to be done."},
 
-	ReasonL1:        {"l1", "The response comes from memory.", "Nothing needs to be done."},
-	ReasonImmutable: {"immutable", "The response is fresh and immutable, so a plain reload is answered from the cache (RFC 8246, 2).", "Nothing needs to be done; a request with no-cache is sent to the origin."},
-	ReasonRevalidated: {"revalidated", "The origin confirmed with 304 that the stored response is still the current one (RFC 9111, 4.3.3).",
-		"Give the response a longer lifetime where the origin is asked too often."},
+	ReasonL1:              {"l1", "The response comes from memory.", "Nothing needs to be done."},
+	ReasonImmutable:       {"immutable", "The response is fresh and immutable, so a plain reload is answered from the cache (RFC 8246, 2).", "Nothing needs to be done; a request with no-cache is sent to the origin."},
 	ReasonRequestNoStore:  {"request-no-store", "The request's Cache-Control says no-store, so its answer is not stored (RFC 9111, 5.2.1.5).", "Let the client leave it out."},
 	ReasonRequestNoCache:  {"request-no-cache", "The request's Cache-Control, or Pragma, says no-cache, so the origin is asked (RFC 9111, 5.2.1.4).", "Let the client leave it out; browsers send it on a forced reload."},
 	ReasonRequestMaxAge:   {"request-max-age", "The stored response is older than the request's max-age allows (RFC 9111, 5.2.1.1).", "Let the client leave it out; browsers send max-age=0 on a reload."},

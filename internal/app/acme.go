@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3"
@@ -31,13 +32,20 @@ type authority struct {
 	stopped         sync.Once
 }
 
-// newAuthority prepares; run fetches. l must be open. plain may be nil.
-func newAuthority(o *config.ACME, dataDir string, l, plain *listener, log *slog.Logger) *authority {
+// renewalInterval is how often it is seen whether a certificate is near its end: that is where two thirds of its life have passed, or
+// less than five intervals are left, or when the authority says so (RFC 9773). Certificates of an authority of one's own may live for
+// less than an hour, for which certmagic's ten minutes are too long.
+const renewalInterval = time.Minute
+
+// newAuthority prepares; run fetches, and renews what it finds near its end when it looks, every so often. l must be open. plain may
+// be nil.
+func newAuthority(o *config.ACME, dataDir string, every time.Duration, l, plain *listener, log *slog.Logger) *authority {
 	a := &authority{domains: o.Domains, log: log}
 	logger := zap.New(slogCore{log.Handler().WithAttrs([]slog.Attr{slog.String("part", "acme")})})
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil },
-		Logger:           logger,
+		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil },
+		RenewCheckInterval: every,
+		Logger:             logger,
 	})
 	a.magic = certmagic.New(a.cache, certmagic.Config{
 		Storage:            &certmagic.FileStorage{Path: filepath.Join(dataDir, "acme")},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,7 +25,14 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// They outlive the ACME servers and clients that began them, and cannot be stopped.
+		goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+	)
+}
 
 // instance is a running instance.
 type instance struct {
@@ -446,14 +454,27 @@ func TestHeaderLimit(t *testing.T) {
 	}
 }
 
-// TestSlowHeader: a client that does not send its request in time is let go.
+// TestSlowHeader: a client that does not send its request in time is let go, and so is one that gets no further than its TLS handshake
+// or its header of the PROXY protocol.
 func TestSlowHeader(t *testing.T) {
-	o := newOrigin(t, "hello")
-	i := start(t, upstreams(o, "limits: { header_timeout: 50ms }"))
-	c := dial(t, i)
-	fmt.Fprint(c, "GET /x HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.ReadAll(c); err != nil {
-		t.Errorf("the connection is not closed: %v", err)
+	dir := t.TempDir()
+	newCA(t).write(dir, "a")
+	i := start(t, fmt.Sprintf(`
+listen:
+  - address: '127.0.0.1:0'
+  - { address: '127.0.0.1:0', tls: { cert_file: %[1]s/a.crt, key_file: %[1]s/a.key } }
+  - { address: '127.0.0.1:0', proxy_protocol: true }
+limits: { header_timeout: 50ms, idle_timeout: 1h }
+trusted_proxies: [127.0.0.0/8]
+`, dir)+upstreamOf("http://127.0.0.1:1"), withoutListenFlag)
+	for n, sent := range []string{"GET /x HTTP/1.1\r\nHost: x\r\nX-Slow: ", "\x16\x03\x01\x02\x00", "PROXY TCP4 203.0.113.9"} {
+		for _, sent := range []string{sent, ""} {
+			c, answer := dialRaw(t, i.Addrs()[n].String())
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			fmt.Fprint(c, sent)
+			if _, err := io.ReadAll(answer); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("after %q on listener %d the connection stays", sent, n)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,17 +26,19 @@ type generation struct {
 
 // origin is an upstream with the handler that forwards to it.
 type origin struct {
-	options  upstream.Options
-	upstream *upstream.Upstream
-	handler  http.Handler
+	options     upstream.Options
+	authorities map[string][sha256.Size]byte // what tls.ca_file held, by its name
+	upstream    *upstream.Upstream
+	handler     http.Handler
 }
 
-// generate builds all that cfg asks for, and changes nothing yet. Upstreams that last has with the same options are taken along,
-// with their connections.
+// generate builds all that cfg asks for, and changes nothing yet. Upstreams that last has with the same options and authorities are
+// taken along, with their connections.
 func (a *App) generate(cfg *config.Config, last *generation) (*generation, error) {
 	g := &generation{cfg: cfg, access: accessOf(cfg), origins: map[string]origin{}}
 	for name, o := range cfg.Upstreams {
-		if last != nil && reflect.DeepEqual(last.origins[name].options, o) {
+		authorities := contentsOf([]string{o.TLS.CAFile}) // never newer than what is loaded
+		if last != nil && last.origins[name].same(o, authorities) {
 			g.origins[name] = last.origins[name]
 			continue
 		}
@@ -44,10 +47,16 @@ func (a *App) generate(cfg *config.Config, last *generation) (*generation, error
 			return nil, fmt.Errorf("upstream %s: %w", name, err)
 		}
 		u.Observe, u.Changed = a.metrics.ObserveUpstream, a.targetChanged
-		g.origins[name] = origin{o, u, proxy.Forward(u, a.log)}
+		g.origins[name] = origin{o, authorities, u, proxy.Forward(u, a.log)}
 	}
 	g.plan = planOf(cfg, g)
 	return g, nil
+}
+
+// same reports whether the upstream is what the options ask for. Connections to a target that showed a certificate of an authority
+// which is not trusted any more must not be used on, so a changed file is another upstream.
+func (o origin) same(options upstream.Options, authorities map[string][sha256.Size]byte) bool {
+	return reflect.DeepEqual(o.options, options) && maps.Equal(o.authorities, authorities)
 }
 
 // targetChanged tells the log how a target of an upstream stands now.

@@ -77,10 +77,23 @@ func TestIdleTimeoutOfQUIC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-idle.Context().Done():
-	case <-ctx.Done():
-		t.Error("the idle connection stays")
+	half, err := f.dialQUIC(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := half.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Write([]byte{1, 100, 0, 0, 0xd1}); err != nil { // HEADERS (RFC 9114, 7.2.2) of 100 bytes, of which there are 3
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*quic.Conn{"the idle connection": idle, "one with half a header section": half} {
+		select {
+		case <-c.Context().Done():
+		case <-ctx.Done():
+			t.Error(name + " stays")
+		}
 	}
 	close(goOn)
 	if err := <-busy; err != nil {

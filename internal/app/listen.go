@@ -89,7 +89,7 @@ func (a *App) openCertificates(cfg *config.Config) error {
 			if err := a.openDataDir(cfg); err != nil {
 				return err
 			}
-			authority = newAuthority(o.ACME, cfg.DataDir, l, a.plainListener(l), a.log)
+			authority = newAuthority(o.ACME, cfg.DataDir, renewalInterval, l, a.plainListener(l), a.log)
 		}
 		var err error
 		if l.certs, err = newCertificates(o, authority, a.log.With("listener", l.tcp.Addr().String())); err != nil {
@@ -130,9 +130,11 @@ func hostOf(a net.Addr) string {
 const (
 	// maxStreams is how many requests there may be at once on a connection of HTTP/2 or HTTP/3.
 	maxStreams = 250
-	// pingAfter is how long a connection of HTTP/2 may be silent before it is asked whether it is still there, and how long it may
-	// take over the answer.
-	pingAfter = 30 * time.Second
+	// pingAfter is how long a connection of HTTP/2 may be silent before it is asked whether it is still there, and pingTimeout how long
+	// it may take over the answer. A header section that does not come to its end is silence: nothing else may be sent meanwhile, not
+	// even that answer. net/http has no other bound for it.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
 	// writeTimeout bounds an answer whose client reads nothing. The proxy puts it off for as long as the client takes something.
 	writeTimeout = time.Minute
 	// silence is how long the network may take none of the bytes that wait for a connection of HTTP/2.
@@ -196,7 +198,7 @@ func (a *App) mainServer(l *listener) *http.Server {
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingAfter,
-			PingTimeout:          pingAfter,
+			PingTimeout:          pingTimeout,
 			WriteByteTimeout:     silence,
 		},
 	}

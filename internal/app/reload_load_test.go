@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"strconv"
@@ -27,14 +28,21 @@ func reloads(t *testing.T) int {
 	return n
 }
 
-// Reloads that change routes, upstreams and certificates hurt none of 64 clients that read over all protocols, and leave nothing
-// behind.
+// Reloads that change routes, upstreams with their health checks, and certificates hurt none of 64 clients that read over all
+// protocols, and leave nothing behind.
 func TestReloadUnderLoad(t *testing.T) {
 	const clients = 64
-	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var checks atomic.Int64
+	origin := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" {
+			checks.Add(1)
+		}
 		w.Header().Set("Cache-Control", map[bool]string{true: "no-store", false: "max-age=1"}[strings.HasPrefix(r.URL.Path, "/pass")])
 		fmt.Fprint(w, strings.Repeat(r.URL.Path, 1000))
-	}), "log: { access: false, level: error }\n")
+	})
+	f := startFront(t, origin, "log: { access: false, level: error }\n")
+	second := httptest.NewServer(origin)
+	t.Cleanup(second.Close)
 	text, err := os.ReadFile(f.file)
 	if err != nil {
 		t.Fatal(err)
@@ -63,13 +71,16 @@ func TestReloadUnderLoad(t *testing.T) {
 		if i%10 == 0 {
 			f.ca.write(f.dir, "a")
 		}
-		next := strings.Replace(string(text), "origin: {", fmt.Sprintf("origin: { max_connections: %d,", 100+i/2), 1) // every second time another
+		weight := 1 + i/2%10 // every second time another; a busy machine must not make a target look dead
+		next := strings.Replace(string(text), "targets: [", fmt.Sprintf(
+			"timeout: { connect: 20s }, health: { path: /healthz, interval: 1s, timeout: 20s }, targets: [{ url: %q, weight: %d }, ", second.URL, weight), 1)
 		f.replace(next + fmt.Sprintf("routes: [{ name: r%d, match: { paths: ['/page/**'] }, cache: { ttl: %ds } }]\n", i%3, i%5+1))
 		if _, err := f.Reload("test"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	n := reloads(t)
+	reload(0)
 	idle := settled(t)
 	for _, read := range readers {
 		reading.Go(read)
@@ -83,7 +94,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	took := time.Since(begin)
 	stop.Store(true)
 	reading.Wait()
-	t.Logf("%d reloads in %v, %d requests, %d failed", n, took.Round(time.Millisecond), asked.Load(), failed.Load())
+	t.Logf("%d reloads in %v, %d requests, %d failed, %d health checks", n, took.Round(time.Millisecond), asked.Load(), failed.Load(), checks.Load())
+	if checks.Load() < int64(n/10) { // each new upstream begins with some, if it lasts for a tenth of a second
+		t.Errorf("%d health checks", checks.Load())
+	}
 
 	for _, f := range hangUp {
 		f()

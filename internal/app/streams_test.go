@@ -182,26 +182,32 @@ func TestEarlyHints(t *testing.T) {
 	}
 }
 
-// A client that waits for 100 gets it when the origin reads.
-func TestContinue(t *testing.T) {
+// A client that waits for 100 gets it before it has sent anything of the body.
+func TestContinue(t *testing.T) { // RFC 9110, 10.1.1
 	f := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "read %q", body)
 	}), "")
-	c, answer := dialRaw(t, f.plain)
-	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
-	if line, err := answer.ReadString('\n'); line != "HTTP/1.1 100 Continue\r\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
-	answer.ReadString('\n')
-	io.WriteString(c, "body")
-	res, err := http.ReadResponse(answer, nil)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("%v, %v", res, err)
-	}
-	defer res.Body.Close()
-	if body, _ := io.ReadAll(res.Body); string(body) != `read "body"` {
-		t.Errorf("the origin %s", body)
+	for _, p := range protocols[:4] { // the client of HTTP/3 does not wait
+		c := p.client(f)
+		c.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute // longer than the client's patience
+		body, waited := &counter{left: 4}, int64(-1)
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { waited = body.taken.Load() }})
+		r, err := http.NewRequestWithContext(ctx, "POST", f.url(p, "/"), body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Expect", "100-continue")
+		res, err := c.Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", p.name, err)
+			continue
+		}
+		got, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if waited != 0 || string(got) != `read "\x00\x00\x00\x00"` || err != nil {
+			t.Errorf("%s: %d bytes were sent before 100; %s, %v", p.name, waited, got, err)
+		}
 	}
 }
 

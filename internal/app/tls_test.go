@@ -172,10 +172,12 @@ func TestMutualTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(10)
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		return cfg
 	}
-	if errs := ask(with(clients)); errs[0] != nil || errs[1] != nil {
+	right := with(clients)
+	if errs := ask(right); errs[0] != nil || errs[1] != nil {
 		t.Errorf("with a right certificate: %v", errs)
 	}
 	if errs := ask(with(strangers)); errs[0] == nil || errs[1] == nil {
@@ -191,6 +193,9 @@ func TestMutualTLS(t *testing.T) {
 	}
 	if errs := ask(with(clients)); errs[0] == nil || errs[1] == nil {
 		t.Errorf("with a certificate that was right before: %v", errs)
+	}
+	if errs := ask(right); errs[0] == nil || errs[1] == nil {
+		t.Errorf("with a session from when it was right: %v", errs)
 	}
 	if errs := ask(with(strangers)); errs[0] != nil || errs[1] != nil {
 		t.Errorf("with a certificate that is right now: %v", errs)

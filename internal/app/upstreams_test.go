@@ -1,14 +1,17 @@
 package app_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
+	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -106,44 +109,55 @@ func TestTargetsAreWatched(t *testing.T) {
 	}
 }
 
-// TestReloadsUnderLoad: no request fails while upstreams come and go, and nothing of those that went is left.
-func TestReloadsUnderLoad(t *testing.T) {
-	const reloads, clients = 100, 16
-	a, b := newTarget(t), newTarget(t)
-	i := start(t, balanced(a, b, ""))
-	pool := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
-	var stop atomic.Bool
-	var wg sync.WaitGroup
-	var sent atomic.Int64
-	for c := range clients {
-		wg.Go(func() {
-			for n := 0; !stop.Load(); n++ {
-				res, err := pool.Get(fmt.Sprintf("%s/%d/%d", i.url, c, n))
-				if err != nil {
-					t.Errorf("a request: %v", err)
-					return
-				}
-				io.Copy(io.Discard, res.Body) // it is empty
-				res.Body.Close()
-				if res.StatusCode != 200 {
-					t.Errorf("a request got %s", res.Status)
-				}
-				sent.Add(1)
-			}
-		})
+// A reload takes the authorities of an upstream that its file holds by then, and no connection outlives that they are not trusted any
+// more. Where they are the same the upstream stays.
+func TestReloadTakesOtherAuthorities(t *testing.T) {
+	right, wrong := newCA(t), newCA(t)
+	pair, err := tls.X509KeyPair(right.issue("a"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	i.eventually("load", func() bool { return sent.Load() > 100 })
-	before := runtime.NumGoroutine()
-	for n := range reloads {
-		i.write(strings.Replace(balanced(a, b, ""), "weight: 2", fmt.Sprint("weight: ", n+3), 1))
-		if _, err := i.admin.Reload(t.Context()); err != nil {
-			t.Fatal(err)
+	var connections atomic.Int64
+	o := httptest.NewUnstartedServer(http.HandlerFunc(hello))
+	o.EnableHTTP2 = true
+	o.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	o.Config.ErrorLog = log.New(io.Discard, "", 0)
+	o.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
 		}
 	}
-	after := sent.Load()
-	i.eventually("requests after the last reload", func() bool { return sent.Load() > after+100 })
-	i.eventually("no goroutine is left of the upstreams that went", func() bool { return runtime.NumGoroutine() < before+60 })
-	stop.Store(true)
-	wg.Wait()
-	pool.CloseIdleConnections()
+	o.StartTLS()
+	t.Cleanup(o.Close)
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	writeFile(t, file, right.pem)
+	i := start(t, fmt.Sprintf("upstreams: { shop: { targets: [{ url: %q }], tls: { ca_file: %q } } }\n", o.URL, file))
+	for _, c := range []struct {
+		holds       []byte
+		status      int
+		connections int64 // made by the end
+	}{
+		{right.pem, 200, 1},
+		{right.pem, 200, 1},
+		{wrong.pem, 502, 2},
+		{slices.Concat(wrong.pem, right.pem), 200, 3},
+	} {
+		writeFile(t, file, c.holds)
+		if _, err := i.Reload("test"); err != nil {
+			t.Fatal(err)
+		}
+		if res, _ := i.get("/"); res.StatusCode != c.status {
+			t.Errorf("status %d, want %d", res.StatusCode, c.status)
+		}
+		if n := connections.Load(); n != c.connections {
+			t.Errorf("%d connections, want %d", n, c.connections)
+		}
+	}
+	writeFile(t, file, []byte("broken"))
+	if _, err := i.Reload("test"); err == nil {
+		t.Error("a broken file was taken")
+	}
+	if res, _ := i.get("/"); res.StatusCode != 200 {
+		t.Errorf("after a refused reload: status %d", res.StatusCode)
+	}
 }

@@ -160,7 +160,7 @@ func TestHashIsBounded(t *testing.T) {
 	for n := 1; n <= 100; n++ {
 		under[index(u, u.visit(42, false, nil))]++
 		for i, have := range under {
-			if bound := int(overload*float64(n)/4) + 1; have > bound {
+			if bound := int(1.25*float64(n)/4) + 1; have > bound {
 				t.Fatalf("of %d requests under way target %d has %d, want at most %d", n, i, have, bound)
 			}
 		}

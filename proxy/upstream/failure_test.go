@@ -111,14 +111,52 @@ func TestInterimResponsesReachTheCallerUpToALimit(t *testing.T) {
 }
 
 func TestRefusedConnection(t *testing.T) {
+	u := reach(t, "http://"+unused(t))
+	_, _, err := get(t, u, "/")
+	wantError(t, u, err, Connect, 502)
+}
+
+// A single target is left alone when it cannot be reached, or does not answer; not for what it answers, nor for one answer that breaks
+// off.
+func TestWhatASingleTargetIsLeftFor(t *testing.T) {
+	never := make(chan struct{})
+	for _, tt := range []struct {
+		name   string
+		origin badorigin.Handler // nil: nobody listens
+		state  State
+	}{
+		{"refuses", nil, Ejected},
+		{"never answers", badorigin.SlowHead(never, nil), Ejected},
+		{"hangs up", badorigin.Hangup(), Healthy},
+		{"garbage", badorigin.Garbage("SSH-2.0-OpenSSH\r\n"), Healthy},
+		{"503", func(c *badorigin.Conn, _ *badorigin.Request) { c.Head(503, "Content-Length: 0") }, Healthy},
+		{"a short body", badorigin.Short(100, "half"), Healthy},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			url := "http://" + unused(t)
+			if tt.origin != nil {
+				url = badorigin.New(t, tt.origin).URL
+			}
+			u := reach(t, url, func(o *Options) { o.Timeout.ResponseHeader, o.Breaker.Failures = 50*time.Millisecond, 2 })
+			for range 2 {
+				_, _, _ = get(t, u, "/") // how it fails is seen elsewhere
+			}
+			if got := u.Stats().Targets[0].State; got != tt.state {
+				t.Errorf("the target is %s, want %s", got, tt.state)
+			}
+		})
+	}
+}
+
+// unused returns an address that nobody listens on.
+func unused(t *testing.T) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close()
-	u := reach(t, "http://"+l.Addr().String())
-	_, _, err = get(t, u, "/")
-	wantError(t, u, err, Connect, 502)
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func TestConnectTimeoutIsAGatewayTimeout(t *testing.T) {

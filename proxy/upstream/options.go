@@ -31,7 +31,7 @@ type Target struct {
 
 // TLS says how the targets prove who they are, and how we do.
 type TLS struct {
-	CAFile             string `yaml:"ca_file" doc:"PEM file of the authorities that may sign the targets' certificates. Empty: those of the system."`
+	CAFile             string `yaml:"ca_file" doc:"PEM file of the authorities that may sign the targets' certificates. Read again at a reload. Empty: those of the system."`
 	CertFile           string `yaml:"cert_file" doc:"PEM file of the certificate that is shown to the targets. Read again when it changes."`
 	KeyFile            string `yaml:"key_file" doc:"PEM file of its key."`
 	ServerName         string `yaml:"server_name" doc:"The name that is asked for (SNI) and must be in the certificate. Empty: the host of the target's URL."`

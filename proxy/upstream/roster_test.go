@@ -267,5 +267,9 @@ func TestRetryGoesWhereNothingHasFailed(t *testing.T) {
 		if v := b.visit(0, true, b.targets[1:]); v != nil {
 			t.Errorf("the retry goes to %d, want none: the one that is left is out", index(b.Upstream, v))
 		}
+		time.Sleep(10*time.Second + 1)
+		if v := b.visit(0, true, b.targets[1:]); v != nil {
+			t.Errorf("the retry goes to %d, want none: a request that has failed once is no trial", index(b.Upstream, v))
+		}
 	})
 }

@@ -4,6 +4,7 @@ package front_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,6 +23,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/cacheproxy/cacheproxy/test/process"
 )
@@ -107,10 +111,13 @@ func run(t *testing.T, name string, args ...string) string {
 	return out.String()
 }
 
-// two starts the binary with a plain listener and one with TLS.
-func two(t *testing.T) (p *process.Process, plain, secure string) {
+// two starts the binary with a plain listener and one with TLS, whose
+// certificate pool vouches for, in front of the origin at url.
+func two(t *testing.T, url string) (p *process.Process, plain, secure string, pool *x509.CertPool) {
 	t.Helper()
-	dir, _ := files(t)
+	dir, cert := files(t)
+	pool = x509.NewCertPool()
+	pool.AddCert(cert.Leaf)
 	addrs := process.FreeAddrs(t, 2)
 	p = serve(t, dir, fmt.Sprintf(`
 listen:
@@ -120,12 +127,12 @@ listen:
     http3: true
 upstreams: { origin: { targets: [{ url: "%s" }] } }
 log: { access: false }
-`, addrs[0], addrs[1], origin(t)), process.Options{})
-	return p, "http://" + addrs[0], "https://" + addrs[1]
+`, addrs[0], addrs[1], url), process.Options{})
+	return p, "http://" + addrs[0], "https://" + addrs[1], pool
 }
 
 func TestCurl(t *testing.T) {
-	p, plain, secure := two(t)
+	p, plain, secure, _ := two(t, origin(t))
 	large := filepath.Join(t.TempDir(), "large")
 	write(t, large, bytes.Repeat([]byte("0123456789abcdef"), 1<<16))
 	for _, c := range []struct {
@@ -158,9 +165,66 @@ func TestCurl(t *testing.T) {
 	p.Stop()
 }
 
+// A client that has asked by HTTP/2 finds HTTP/3 where Alt-Svc says it is.
+func TestQUIC(t *testing.T) {
+	p, _, secure, pool := two(t, origin(t))
+	got := run(t, "curl", "-sS", "-k", "-i", "--max-time", "20", secure+"/")
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(secure, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(strings.ToLower(got), "\nalt-svc: h3=\":"+port+"\"; ma=86400\r") {
+		t.Errorf("no Alt-Svc for port %s in\n%s", port, got)
+	}
+	askQUIC(t, pool, net.JoinHostPort(host, port))
+	p.Stop()
+}
+
+// A WebSocket goes through both listeners.
+func TestWebSocket(t *testing.T) {
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		c.SetReadLimit(1 << 20)
+		for {
+			kind, message, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, message) != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(echo.Close)
+	p, plain, secure, pool := two(t, echo.URL)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	for _, url := range []string{plain, secure} {
+		c, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetReadLimit(1 << 20)
+		for _, text := range []string{"one", strings.Repeat("x", 100_000)} {
+			if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := c.Read(ctx); string(got) != text {
+				t.Errorf("%s: %.20q, %v", url, got, err)
+			}
+		}
+		if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
+			t.Errorf("%s: close: %v", url, err)
+		}
+	}
+	p.Stop()
+}
+
 // h2load asks many times at once. Not one request may fail.
 func TestH2load(t *testing.T) {
-	p, plain, secure := two(t)
+	p, plain, secure, _ := two(t, origin(t))
 	for name, c := range map[string][]string{
 		"h2c":      {plain + "/"},
 		"HTTP/2":   {secure + "/"},
@@ -176,35 +240,56 @@ func TestH2load(t *testing.T) {
 	p.Stop()
 }
 
-// A service manager such as systemd opens the sockets: they are taken in order,
-// whatever addresses the configuration names, and it may restart the program
-// without a client that is refused.
-func TestSocketActivation(t *testing.T) {
-	dir, cert := files(t)
-	var passed []*os.File
-	var addrs []string
+// passable makes two sockets for TCP and one for UDP, at the address of the
+// second, as a service manager would pass them.
+func passable(t *testing.T) (sockets []*os.File, addrs []string) {
+	t.Helper()
+	pass := func(socket interface{ File() (*os.File, error) }) {
+		f, err := socket.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		sockets = append(sockets, f)
+	}
 	for range 2 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		passed, addrs = append(passed, f), append(addrs, l.Addr().String())
+		t.Cleanup(func() { l.Close() })
+		pass(l.(*net.TCPListener))
+		addrs = append(addrs, l.Addr().String())
 	}
+	u, err := net.ListenPacket("udp", addrs[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close() // unlike the others it has a queue of its own, where nobody would look
+	pass(u.(*net.UDPConn))
+	return sockets, addrs
+}
+
+// As systemd does it: the process is to find its own id in LISTEN_PID.
+func passing(sockets []*os.File) process.Options {
+	return process.Options{Files: sockets, Env: []string{fmt.Sprint("LISTEN_FDS=", len(sockets))}, Shell: `LISTEN_PID=$$ exec "$@"`}
+}
+
+// A service manager such as systemd opens the sockets: they are taken in order,
+// whatever addresses the configuration names, and it may restart the program
+// without a client that is refused.
+func TestSocketActivation(t *testing.T) {
+	dir, cert := files(t)
+	passed, addrs := passable(t)
 	config := fmt.Sprintf(`
 listen:
   - address: 127.0.0.1:1
   - address: 127.0.0.1:2
     tls: { cert_file: tls.crt, key_file: tls.key }
+    http3: true
 upstreams: { origin: { targets: [{ url: "%s" }] } }
 `, origin(t))
-	// As systemd does it: the process is to find its own id in LISTEN_PID.
-	o := process.Options{Files: passed, Env: []string{"LISTEN_FDS=2", "LISTEN_FDNAMES=http:https"}, Shell: `LISTEN_PID=$$ exec "$@"`}
+	o := passing(passed)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
@@ -221,6 +306,39 @@ upstreams: { origin: { targets: [{ url: "%s" }] } }
 				t.Errorf("%s: %q", scheme, body)
 			}
 		}
+		askQUIC(t, pool, addrs[1])
 		p.Stop()
+	}
+}
+
+// More sockets than listeners are a mistake in the unit, which must not go
+// unnoticed: a client would wait for ever on the one that nobody serves.
+func TestSocketsTooMany(t *testing.T) {
+	passed, _ := passable(t)
+	dir, o := t.TempDir(), passing(passed)
+	write(t, filepath.Join(dir, "cacheproxy.yaml"), fmt.Appendf(nil, "listen: [{ address: '127.0.0.1:1' }]\nupstreams: { origin: { targets: [{ url: '%s' }] } }\n", origin(t)))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", o.Shell, "sh", process.Binary(t), "serve", "--admin", "127.0.0.1:0", "--config", "cacheproxy.yaml")
+	cmd.Dir, cmd.Env, cmd.ExtraFiles = dir, append(os.Environ(), o.Env...), passed
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "2 sockets more than listen has use for") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// askQUIC asks by HTTP/3.
+func askQUIC(t *testing.T, pool *x509.CertPool, addr string) {
+	t.Helper()
+	transport := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	defer transport.Close()
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	res, err := client.Get("https://" + addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); res.Proto != "HTTP/3.0" || string(body) != "page for https\n" || err != nil {
+		t.Errorf("%s: %q, %v", res.Proto, body, err)
 	}
 }
