@@ -28,6 +28,7 @@
 // request and that the origin had closed, so that nothing could be written, or the
 // origin's system reset what was written, or closed without acknowledging it. A
 // request that the origin has taken before it closed the connection without an
-// answer may have been acted on. See once.go. To another target it is sent only
-// where its method is idempotent (RFC 9110, section 9.2.2).
+// answer may have been acted on. See once.go. To another target it is sent where
+// its method is idempotent (RFC 9110, section 9.2.2), or where the first never took
+// the connection.
 package upstream

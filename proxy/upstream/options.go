@@ -15,7 +15,7 @@ type Options struct {
 	Host           string   `yaml:"host" default:"preserve" enum:"preserve,target" doc:"The Host that the upstream sees: the client's (preserve), or that of the target's URL (target)."`
 	TLS            TLS      `yaml:"tls" doc:"For targets whose URL begins with https://."`
 	Timeout        Timeouts `yaml:"timeout" doc:"How long the upstream is waited for."`
-	Retries        int      `yaml:"retries" default:"1" min:"0" doc:"How often an idempotent request is sent to another target where one refuses the connection, loses it before the response's head, lets timeout.response_header pass, or answers 502, 503 or 504. Targets that refuse or lose the connection, or are known to fail by then, do not count."`
+	Retries        int      `yaml:"retries" default:"1" min:"0" doc:"How often a request is sent to another target where one refuses the connection; and an idempotent one where a target loses it before the response's head, lets timeout.response_header pass, or answers 502, 503 or 504. Targets that refuse or lose the connection, or are known to fail by then, do not count."`
 	RetryBudget    float64  `yaml:"retry_budget" default:"0.2" doc:"Retries in ten seconds, as a share of the requests; 20 more are always allowed. Retries of what a target failed that is ejected do not count. 0: no retries."`
 	Health         Health   `yaml:"health" doc:"Active health checks."`
 	Breaker        Breaker  `yaml:"breaker" doc:"The circuit breaker of each target."`

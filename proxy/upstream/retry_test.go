@@ -71,13 +71,14 @@ func TestRetryOnAnotherTarget(t *testing.T) {
 					status = response.StatusCode
 					response.Body.Close()
 				}
-				if again := status == 200; again != tt.again {
-					t.Errorf("%s %s: got %d, %v; sent again: %v, want %v", tt.method, tt.body, status, err, again, tt.again)
+				want := tt.again || handler == nil // where no connection came about, nobody can have acted on it
+				if again := status == 200; again != want {
+					t.Errorf("%s %s: got %d, %v; sent again: %v, want %v", tt.method, tt.body, status, err, again, want)
 				}
-				if n := good.Count("") - before; n > 1 || n == 0 == tt.again {
+				if n := good.Count("") - before; n > 1 || n == 0 == want {
 					t.Errorf("%s %s: the other target got it %d times", tt.method, tt.body, n)
 				}
-				if tt.again {
+				if want {
 					if got := string(good.Requests()[before].Body); got != tt.body {
 						t.Errorf("%s: the other target got the body %q, want %q", tt.method, got, tt.body)
 					}
@@ -164,7 +165,7 @@ func TestRefusedConnectionsUseUpNoRetries(t *testing.T) {
 	for _, tt := range []struct {
 		method string
 		want   int
-	}{{"GET", 200}, {"POST", 0}} {
+	}{{"GET", 200}, {"POST", 200}} {
 		u := several(t, []string{refusing(t), refusing(t), refusing(t), good.URL})
 		response, err := u.RoundTrip(request(t, tt.method, "/", nil))
 		got := 0

@@ -107,9 +107,10 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	u.budget.deposit(time.Now())
-	again := len(u.targets) > 1 && u.options.Retries > 0 && idempotent(req.Method)
+	elsewhere := len(u.targets) > 1 && u.options.Retries > 0
+	again := elsewhere && idempotent(req.Method)
 	body := newUpload(req, again)
-	response, err := u.send(req, body, again)
+	response, err := u.send(req, body, elsewhere, again)
 	body.settle()
 	if err != nil {
 		u.release()
@@ -118,8 +119,10 @@ func (u *Upstream) roundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // send asks one target after another, until one answers or there is no reason
-// to ask a further one. again says that the request may be sent more than once.
-func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Response, error) {
+// to ask a further one. elsewhere says that there may be further ones, and again
+// that the request may be sent more than once. One that may not still goes to
+// another target where the first has never had a byte of it.
+func (u *Upstream) send(req *http.Request, body *upload, elsewhere, again bool) (*http.Response, error) {
 	key := uint64(0)
 	if u.options.Balance == Hash {
 		key = keyOf(req)
@@ -131,7 +134,7 @@ func (u *Upstream) send(req *http.Request, body *upload, again bool) (*http.Resp
 	var tried []*target
 	for retries := 0; ; {
 		s := u.attempt(req, v, body)
-		if !again || v.last || !s.mayMeetAnother() || !body.mayRepeat() {
+		if !again && !(elsewhere && s.unsent()) || v.last || !s.mayMeetAnother() || !body.mayRepeat() {
 			return s.deliver()
 		}
 		tried = append(tried, v.target)
