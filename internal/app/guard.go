@@ -50,19 +50,24 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// guard hands on what a client sends as long as it has one meaning only. A request that is at fault is never handed on whole; the
-// reader gets the fault as an error in place of the rest, which net/http answers with 400 after the requests before it, and closes.
+// guard hands on what a client sends as long as it has one meaning only. In place of what completes a request that is at fault, and of
+// all that follows, the reader gets a line that fits nowhere, and then the end. net/http answers that with 400, and closes. An error
+// would not do: net/http reads ahead while it serves the request before, and an error would cancel that.
 type guard struct {
 	net.Conn
 	guards   *guards
 	requests framing.Requests
-	fault    error
+	refused  bool
+	rest     string // what is still to be read where a request was refused
 }
+
+// misfit is in no request line, field line, chunk size, end of a chunk or trailer.
+const misfit = "\x00\n"
 
 // Read implements net.Conn.
 func (g *guard) Read(p []byte) (int, error) {
-	if g.fault != nil {
-		return 0, g.fault
+	if g.refused {
+		return g.readRest(p)
 	}
 	n, err := g.Conn.Read(p)
 	if n == 0 {
@@ -76,7 +81,15 @@ func (g *guard) Read(p []byte) (int, error) {
 	if passed > 0 {
 		return passed, nil
 	}
-	return 0, fault
+	return g.readRest(p)
+}
+
+func (g *guard) readRest(p []byte) (int, error) {
+	n := copy(p, g.rest)
+	if g.rest = g.rest[n:]; n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 const (
@@ -87,7 +100,7 @@ const (
 )
 
 func (g *guard) refuse(fault error) {
-	g.fault = fault
+	g.refused, g.rest = true, misfit
 	g.guards.refused.Add(1)
 	g.guards.log.Debug("request refused", "peer", g.Conn.RemoteAddr().String(), "fault", fault.Error())
 	if g.Conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
