@@ -140,10 +140,14 @@ func send(t testing.TB, w io.Writer, text string) {
 	}
 }
 
+// readAnswer reads a final response.
 func readAnswer(br *bufio.Reader, method string) (answer, error) {
-	res, err := http.ReadResponse(br, &http.Request{Method: method})
-	if err != nil {
-		return answer{}, err
+	var res *http.Response
+	for res == nil || res.StatusCode < 200 {
+		var err error
+		if res, err = http.ReadResponse(br, &http.Request{Method: method}); err != nil {
+			return answer{}, err
+		}
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
