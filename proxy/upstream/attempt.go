@@ -186,7 +186,11 @@ func (a *attempt) attach() {
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		if rwc, ok := response.Body.(io.ReadWriteCloser); ok {
 			b := newBody(rwc, idle, a.cancel, a.classify, a.leave)
-			response.Body = &tunnel{ReadWriteCloser: rwc, end: b.end}
+			t := &tunnel{ReadWriteCloser: rwc, end: b.end}
+			response.Body = t
+			// httputil.ReverseProxy leaves one open that the client did not ask for: with the
+			// request it ends in any case, or its place would be lost.
+			context.AfterFunc(a.req.Context(), func() { t.Close() })
 			return
 		}
 	}

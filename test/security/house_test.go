@@ -44,13 +44,18 @@ type house struct {
 	addr   string // of the proxy
 }
 
-// newHouse starts the proxy. The text is added to its configuration.
+// newHouse starts the proxy. The text is added to its configuration; ORIGIN in it
+// is the origin's URL. Where it names no upstreams, there is the origin alone.
 func newHouse(t testing.TB, config string) *house {
 	t.Helper()
 	h := &house{t: t, origin: badorigin.New(t, mirror)}
 	file := filepath.Join(t.TempDir(), "cacheproxy.yaml")
-	writeFile(t, file, "log: { level: error, access: false }\n"+config)
-	h.proxy = process.Serve(t, process.Options{}, "--upstream", h.origin.URL, "--config", file)
+	writeFile(t, file, "log: { level: error, access: false }\n"+strings.ReplaceAll(config, "ORIGIN", h.origin.URL))
+	args := []string{"--config", file}
+	if !strings.Contains(config, "upstreams:") {
+		args = append(args, "--upstream", h.origin.URL)
+	}
+	h.proxy = process.Serve(t, process.Options{}, args...)
 	h.addr = strings.TrimPrefix(h.proxy.URL, "http://")
 	return h
 }

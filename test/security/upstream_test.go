@@ -59,11 +59,11 @@ func TestMalformedResponses(t *testing.T) {
 		{"a 103 with chunks", "GET", raw("HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n60\r\n" + evilAnswer + "\r\n0\r\n\r\n"), 502, ""},
 		{"a 100 with a length", "GET", raw("HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), 502, ""},
 		{"content after HEAD", "HEAD", raw("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 96\r\n\r\n" + evilAnswer), 200, ""},
-		{"a 101 that nobody asked for", "GET", raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\nConnection: Upgrade\r\n\r\n" + evilAnswer), 0, ""},
+		{"a 101 that nobody asked for", "GET", raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\nConnection: Upgrade\r\n\r\n" + evilAnswer), 502, ""},
 		{"no answer", "GET", badorigin.Hangup(), 502, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHouse(t, "upstreams: { default: { targets: [{ url: http://127.0.0.1:1 }], max_connections: 1 } }\n")
+			h := newHouse(t, "upstreams: { origin: { targets: [{ url: ORIGIN }], max_connections: 1 } }\ndefault_upstream: origin\n")
 			h.origin.SetHandler(func(c *badorigin.Conn, r *badorigin.Request) {
 				if r.Path == "/malformed" {
 					tt.answer(c, r)
