@@ -174,7 +174,8 @@ func (h *house) exchange(c net.Conn, text string, wait time.Duration) (answers [
 			return answers, !(ok && timeout.Timeout())
 		}
 		c.SetReadDeadline(time.Now().Add(patience))
-		a, err := readAnswer(br, "GET")
+		method, _, _ := strings.Cut(text, " ")
+		a, err := readAnswer(br, method)
 		if err != nil {
 			h.t.Fatalf("%.200q: answer %d: %v", text, len(answers)+1, err)
 		}
