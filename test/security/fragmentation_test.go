@@ -104,7 +104,7 @@ func (c *crowd) mustHold(before, during float64, attack string) {
 // A million requests that differ in their query, each a page of its own: many times
 // what the memory holds.
 func TestFragmentationByQueries(t *testing.T) {
-	rounds := 3000
+	rounds := 1000
 	if full {
 		rounds = 100_000
 	}
@@ -123,7 +123,7 @@ func TestFragmentationByQueries(t *testing.T) {
 // A hundred thousand values of a field that the pages vary by, for the hot pages
 // themselves and for one of them.
 func TestFragmentationByVariants(t *testing.T) {
-	rounds := 3000
+	rounds := 1000
 	if full {
 		rounds = 10_000
 	}

@@ -136,7 +136,7 @@ func FuzzRequestPath(f *testing.F) {
 // converse sends text and reads until the answer to end has come, the proxy has
 // closed the connection, or nothing happens for a while.
 func converse(c net.Conn, text, end string) {
-	c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
 	if _, err := io.WriteString(c, text); err != nil {
 		return
 	}
