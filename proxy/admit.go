@@ -95,6 +95,8 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 		return false, rfc9111.ReasonStaleIfError // it must not displace what is better than it
 	case x.Status == http.StatusPartialContent:
 		return f.partStorable(h)
+	case f.rare(h):
+		return false, rfc9111.ReasonRareVariant
 	}
 	return true, rfc9111.ReasonNone
 }

@@ -66,6 +66,7 @@ const (
 	ReasonNoFreshness
 	ReasonDisguised
 	ReasonLargeRequest
+	ReasonRareVariant
 	ReasonWhen
 	ReasonTooLarge
 
@@ -147,6 +148,8 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 		"Nothing needs to be done if the origin has no such file; else let it send the right Content-Type, or max-age."},
 	ReasonLargeRequest: {"large-request", "The response is an error that speaks of the request, and the request's header section was so large that it may have been the cause.",
 		"Nothing needs to be done."},
+	ReasonRareVariant: {"rare-variant", "Several variants of this URL are stored already, and nobody has asked for this one lately; the next request for it has it stored.",
+		"Nothing needs to be done; where there are many variants, bring the values that Vary names into few forms with vary.normalize."},
 	ReasonWhen:     {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
 	ReasonTooLarge: {"too-large", "The response is larger than max_object_bytes.", "Raise max_object_bytes of the route or of the tier."},
 
@@ -170,7 +173,7 @@ func (r Reason) String() string {
 // OfRequest reports whether the reason lies in the request alone: the same response to another request might be stored.
 func (r Reason) OfRequest() bool {
 	switch r {
-	case ReasonAuthorization, ReasonRequestNoStore, ReasonUnkeyedCORS, ReasonLargeRequest:
+	case ReasonAuthorization, ReasonRequestNoStore, ReasonUnkeyedCORS, ReasonLargeRequest, ReasonRareVariant:
 		return true
 	}
 	return false

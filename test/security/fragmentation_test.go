@@ -25,6 +25,8 @@ type crowd struct {
 	url    string
 	asked  atomic.Int64 // requests that the origin got for hot pages
 	proxy  *process.Process
+
+	regulars atomic.Int64 // requests that the origin got with the variant "regular"
 }
 
 // newCrowd starts a proxy with a small memory and an origin that answers with pages of
@@ -41,6 +43,9 @@ func newCrowd(t *testing.T) *crowd {
 	origin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/hot/") && r.URL.RawQuery == "" && r.Header.Get("X-Variant") == "" {
 			c.asked.Add(1)
+		}
+		if r.Header.Get("X-Variant") == "regular" {
+			c.regulars.Add(1)
 		}
 		w.Header().Set("Cache-Control", "max-age=3600")
 		w.Header().Set("Vary", "X-Variant")
@@ -142,6 +147,12 @@ func TestFragmentationByVariants(t *testing.T) {
 				}
 			})
 			c.mustHold(before, during, fmt.Sprintf("%d values of a varied field", n))
+			for range 10 {
+				c.get("/hot/0", "regular")
+			}
+			if n := c.regulars.Load(); n > 2 {
+				t.Errorf("of 10 requests for a variant that is wanted the origin saw %d", n)
+			}
 		})
 	}
 }
