@@ -255,4 +255,3 @@ func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) 
 		return nil
 	})
 }
-

@@ -1,7 +1,6 @@
 package security
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -162,6 +161,6 @@ func TestKeyVariants(t *testing.T) {
 		}
 	}
 	if n := h.origin.Count("/variants"); n < 9 {
-		t.Error(fmt.Sprintf("the origin saw %d requests of 10 that differ", n))
+		t.Errorf("the origin saw %d requests of 10 that differ", n)
 	}
 }
