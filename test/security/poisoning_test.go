@@ -91,11 +91,8 @@ func TestPoisoningByRequest(t *testing.T) {
 			target := unique(t)
 			before := len(h.origin.Requests())
 			h.ask(text(target))
-			a := h.innocent(get(target), "evil")
-			h.seen(before, "GET "+target)
-			if !a.hit() {
-				t.Errorf("%v", a)
-			}
+			h.innocent(get(target), "evil")
+			h.seen(before, "GET "+target) // once for both: the first has left something for the second
 			if r := h.origin.Requests()[before]; len(r.Body) > 0 {
 				t.Errorf("the origin got the content %q", r.Body)
 			}
