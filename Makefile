@@ -12,7 +12,7 @@ BENCH     ?= .
 UPSTREAM  ?=
 ARGS      ?=
 
-.PHONY: help run build test lint generate conformance reload chaos bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos security bench coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -52,6 +52,9 @@ reload: ## reload 1,000 times while 64 clients read over all protocols
 chaos: ## let upstreams fail under load, beside HAProxy, and write the table of docs/reliability.md
 	test/needs.sh go haproxy
 	go test -count=1 -v ./test/chaos -phase 5s -record
+
+security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants
+	CACHEPROXY_SECURITY=full go test -count=1 -v -timeout 60m ./test/security
 
 lint: ## gofmt, go vet, staticcheck, govulncheck
 	test/lint.sh

@@ -57,12 +57,28 @@ func (v *view) storable(x *rfc9111.Exchange, length int64) (bool, rfc9111.Reason
 		return false, why
 	case length > v.route.MaxObjectBytes:
 		return false, rfc9111.ReasonTooLarge
+	case provoked(x.Status) && v.size() > ordinary:
+		return false, rfc9111.ReasonLargeRequest
 	case !v.route.Admits(v, x.Status, x.Response):
 		return false, rfc9111.ReasonWhen
 	case x.Status == http.StatusPartialContent && !v.route.CompleteRanges:
 		return false, rfc9111.ReasonPartial
 	}
 	return true, rfc9111.ReasonNone
+}
+
+// ordinary is how many bytes of fields no origin refuses: the smallest limit of those in wide use is 8 KiB, for all together.
+const ordinary = 4 << 10
+
+// provoked reports whether an error with this status speaks of the request rather than of the resource. By fields that we take and the
+// origin does not, a client could put such an error in everybody's way.
+func provoked(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong,
+		http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed, http.StatusRequestHeaderFieldsTooLarge:
+		return true
+	}
+	return false
 }
 
 // storable says whether the response will be stored, and if not, why.
@@ -79,6 +95,8 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 		return false, rfc9111.ReasonStaleIfError // it must not displace what is better than it
 	case x.Status == http.StatusPartialContent:
 		return f.partStorable(h)
+	case f.rare(h):
+		return false, rfc9111.ReasonRareVariant
 	}
 	return true, rfc9111.ReasonNone
 }

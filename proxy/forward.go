@@ -8,7 +8,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -134,23 +133,6 @@ func (x *exchange) passable() http.Header {
 		}
 	}
 	return h
-}
-
-// spoofable reports whether an origin may take the field for the word of its own proxy, or for another method or URL than the
-// request's. Names with an underscore are among them: CGI and its kin cannot tell X_Forwarded_For from X-Forwarded-For.
-func spoofable(name string) bool {
-	if strings.HasPrefix(name, "X-Forwarded-") || strings.IndexByte(name, '_') >= 0 {
-		return true
-	}
-	switch name {
-	case "Forwarded", "X-Real-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip",
-		"X-Original-Forwarded-For", "X-Host", "X-Original-Host", "X-Forwarded",
-		"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-		"X-Original-Url", "X-Rewrite-Url", "X-Original-Uri", "X-Override-Url", "X-Http-Destinationurl", "X-Http-Host-Override",
-		"X-Original-Path", "X-Request-Uri":
-		return true
-	}
-	return false
 }
 
 // forFill turns an outgoing request into the one that fetches for everybody: a GET without body, without the conditions and

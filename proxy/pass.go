@@ -127,11 +127,17 @@ func (p *passage) Header() http.Header { return p.x.w.Header() }
 // Unwrap lets http.ResponseController reach the connection, to flush and to set deadlines.
 func (p *passage) Unwrap() http.ResponseWriter { return p.x.w }
 
+// tunneler is a connection that looks at the requests which pass over it, and wants to know when something else does.
+type tunneler interface{ Tunnel() }
+
 // Hijack implements http.Hijacker, for upgrades. From then on the connection is not a fetch any more: it may stay for days.
 func (p *passage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(p.x.w).Hijack()
 	if err == nil {
 		x := p.x
+		if t, ok := c.(tunneler); ok {
+			t.Tunnel()
+		}
 		p.untilClosing(c)
 		x.wrote, x.report.Status, x.status.FwdStatus = true, http.StatusSwitchingProtocols, http.StatusSwitchingProtocols
 		x.w.Header()["Cache-Status"] = []string{x.plan.cacheStatus(&x.status)}

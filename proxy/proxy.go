@@ -54,6 +54,7 @@ type Proxy struct {
 
 	fills     fills
 	refreshes refreshes
+	asked     asked        // for one of many variants
 	fetches   atomic.Int64 // requests under way to origins
 	collapsed atomic.Uint64
 	panics    atomic.Uint64

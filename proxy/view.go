@@ -41,6 +41,16 @@ func (v *view) Target() *rfc9111.Target { return &v.target }
 // Client implements rules.View.
 func (v *view) Client() netip.Addr { return v.client }
 
+// size is how many bytes the names and values of the fields have.
+func (v *view) size() (n int) {
+	for name, values := range v.header {
+		for _, value := range values {
+			n += len(name) + len(value)
+		}
+	}
+	return n
+}
+
 // selecting is a view whose fields are normalised as the route asks: what Vary compares, and what the origin is sent.
 type selecting view
 

@@ -63,6 +63,9 @@ const (
 	ReasonUnkeyedCORS
 	ReasonVaryStar
 	ReasonNoFreshness
+	ReasonDisguised
+	ReasonLargeRequest
+	ReasonRareVariant
 	ReasonWhen
 	ReasonTooLarge
 
@@ -138,8 +141,14 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonUnkeyedCORS:    {"unkeyed-cors", "The response allows the origin that the request named in its Origin field, but its Vary does not name Origin.", "Let the origin send Vary: Origin or Access-Control-Allow-Origin: *, or set store.unkeyed_cors."},
 	ReasonVaryStar:       {"vary-star", "The response's Vary is *, so that no other request can be answered with it (RFC 9111, 4.1).", "Let the origin name the fields that it looks at."},
 	ReasonNoFreshness:    {"no-freshness", "The response does not say for how long it may be kept, and has no validator with which to ask.", "Let the origin send max-age, Last-Modified or ETag, or set default_ttl or the route's ttl."},
-	ReasonWhen:           {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
-	ReasonTooLarge:       {"too-large", "The response is larger than max_object_bytes.", "Raise max_object_bytes of the route or of the tier."},
+	ReasonDisguised: {"disguised", "The URL names a file, such as a style sheet or an image, but the response is a page or data, and only our rule, not the origin, says for how long it may be kept. A user may have been led to it, so that his own page is stored for everybody.",
+		"Nothing needs to be done if the origin has no such file; else let it send the right Content-Type, or max-age."},
+	ReasonLargeRequest: {"large-request", "The response is an error that speaks of the request, and the request's header section was so large that it may have been the cause.",
+		"Nothing needs to be done."},
+	ReasonRareVariant: {"rare-variant", "Several variants of this URL are stored already, and nobody has asked for this one lately; the next request for it has it stored.",
+		"Nothing needs to be done; where there are many variants, bring the values that Vary names into few forms with vary.normalize."},
+	ReasonWhen:     {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
+	ReasonTooLarge: {"too-large", "The response is larger than max_object_bytes.", "Raise max_object_bytes of the route or of the tier."},
 
 	ReasonUpstreamError:   {"upstream-error", "The origin could not be reached, or what it sent is not HTTP.", "See the log for the error, and the state of the upstream's targets."},
 	ReasonUpstreamTimeout: {"upstream-timeout", "The origin did not answer in time.", "See why it is slow, or raise the upstream's timeout."},
@@ -161,7 +170,7 @@ func (r Reason) String() string {
 // OfRequest reports whether the reason lies in the request alone: the same response to another request might be stored.
 func (r Reason) OfRequest() bool {
 	switch r {
-	case ReasonAuthorization, ReasonRequestNoStore, ReasonUnkeyedCORS:
+	case ReasonAuthorization, ReasonRequestNoStore, ReasonUnkeyedCORS, ReasonLargeRequest, ReasonRareVariant:
 		return true
 	}
 	return false

@@ -42,7 +42,7 @@ func judge(x *Exchange, p *Policy) judgement {
 func Storable(x *Exchange, p *Policy) (ok bool, why Reason) {
 	j := judge(x, p)
 	for _, refuse := range []func(*judgement) Reason{
-		refuseMethod, refuseDirectives, refuseUser, refuseVary, refuseStatus, refuseUseless,
+		refuseMethod, refuseDirectives, refuseUser, refuseVary, refuseStatus, refuseUseless, refuseDisguised,
 	} {
 		if why = refuse(&j); why != ReasonNone {
 			return false, why

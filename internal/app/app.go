@@ -50,6 +50,7 @@ type App struct {
 	access  *metrics.AccessLog
 	admin   *admin.Handler
 	gate    *gate
+	guards  *guards
 	keeper  keeper
 
 	started  *config.Config // what was in force at the start
@@ -142,6 +143,7 @@ func (a *App) build(cfg *config.Config) error {
 		Purges:      a.purger.Stats,
 		Applied:     state.Applied,
 		Connections: a.gate.stats,
+		Malformed:   a.guards.refused.Load,
 		AccessLost:  a.access.Lost,
 		Upstreams:   a.upstreamStats,
 	})

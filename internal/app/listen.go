@@ -1,11 +1,9 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,7 +40,7 @@ func (l *listener) close() {
 
 // listen opens the listeners: those that a service manager has opened are taken, in order; the others are opened here.
 func (a *App) listen(cfg *config.Config) error {
-	a.gate = newGate(connectionLimit(cfg))
+	a.gate, a.guards = newGate(connectionLimit(cfg)), &guards{log: a.log}
 	passed, err := inherit()
 	if err != nil {
 		return err
@@ -160,17 +158,17 @@ func (a *App) startMain(run *runner) {
 	}
 }
 
-// wrap puts before a listener what its connections go through: the limit, then the PROXY protocol.
+// wrap puts before a listener what its connections go through: the limit, the PROXY protocol, TLS, and the guard.
 func (a *App) wrap(l *listener) net.Listener {
-	gated := a.gate.wrap(l.tcp, l.certs != nil)
-	if !l.options.ProxyProtocol {
-		return gated
+	limits := &a.current.Load().cfg.Limits
+	wrapped := a.gate.wrap(l.tcp, l.certs != nil)
+	if l.options.ProxyProtocol {
+		wrapped = &proxyproto.Listener{Listener: wrapped, ConnPolicy: a.proxyPolicy, ReadHeaderTimeout: limits.HeaderTimeout}
 	}
-	return &proxyproto.Listener{
-		Listener:          gated,
-		ConnPolicy:        a.proxyPolicy,
-		ReadHeaderTimeout: a.current.Load().cfg.Limits.HeaderTimeout,
+	if l.certs != nil {
+		wrapped = newHandshaker(wrapped, l.certs.serverConfig(), limits.HeaderTimeout, a.log)
 	}
+	return a.guards.wrap(wrapped, int(limits.HeaderBytes))
 }
 
 // proxyPolicy says whether the header of the PROXY protocol that a peer may send is believed.
@@ -190,7 +188,7 @@ func (a *App) mainServer(l *listener) *http.Server {
 	limits := a.current.Load().cfg.Limits
 	s := &http.Server{
 		Handler:           a.handler(l),
-		ReadHeaderTimeout: limits.HeaderTimeout, // of the TLS handshake too
+		ReadHeaderTimeout: limits.HeaderTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       limits.IdleTimeout,
 		MaxHeaderBytes:    int(limits.HeaderBytes),
@@ -205,7 +203,6 @@ func (a *App) mainServer(l *listener) *http.Server {
 	s.Protocols.SetHTTP1(true)
 	if l.certs != nil {
 		s.Protocols.SetHTTP2(true)
-		s.TLSConfig = l.certs.serverConfig()
 	} else {
 		s.Protocols.SetUnencryptedHTTP2(true)
 	}
@@ -232,7 +229,7 @@ func (a *App) handler(l *listener) http.Handler {
 const adminTimeout = time.Minute
 
 func (a *App) startAdmin(run *runner) {
-	a.serve(run.start, "administration listener", a.side, &http.Server{
+	a.serve(run.start, "administration listener", a.guards.wrap(a.side, http.DefaultMaxHeaderBytes), &http.Server{
 		Handler:           a.admin,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       adminTimeout,
@@ -244,17 +241,12 @@ func (a *App) startAdmin(run *runner) {
 // starter is runner.start, or its kin.
 type starter func(name string, run, end func(context.Context) error)
 
-// serve runs a server on l, with TLS where it has a configuration for it. Stopping it closes the listener at once and the connections
-// as their requests end; when the time is up it closes them all.
+// serve runs a server on l. Stopping it closes the listener at once and the connections as their requests end; when the time is up it
+// closes them all.
 func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) {
-	s.ErrorLog = log.New(serverLog{a.log}, "", 0)
-	start(name, func(context.Context) (err error) {
-		if s.TLSConfig != nil {
-			err = s.ServeTLS(l, "", "")
-		} else {
-			err = s.Serve(l)
-		}
-		if !errors.Is(err, http.ErrServerClosed) {
+	s.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)
+	start(name, func(context.Context) error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
@@ -264,18 +256,4 @@ func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) 
 		}
 		return nil
 	})
-}
-
-// serverLog takes the lines of net/http's servers. That somebody could not complete a TLS handshake is nothing to be told of: it is
-// the commonest thing on a public address.
-type serverLog struct{ log *slog.Logger }
-
-// Write implements io.Writer.
-func (w serverLog) Write(line []byte) (int, error) {
-	level := slog.LevelWarn
-	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
-		level = slog.LevelDebug
-	}
-	w.log.Log(context.Background(), level, string(bytes.TrimSpace(line)))
-	return len(line), nil
 }

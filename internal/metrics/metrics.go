@@ -23,6 +23,7 @@ type Sources struct {
 	Purges      func() []invalidation.Count
 	Applied     func() invalidation.Position
 	Connections func() Connections
+	Malformed   func() uint64 // requests that were refused at the door
 	AccessLost  func() uint64 // lines of the access log that were dropped
 	Upstreams   func() map[string]upstream.Stats
 }
@@ -149,6 +150,7 @@ var (
 	openConns      = gauge("connections", "Client connections now.")
 	maxConns       = gauge("connections_limit", "How many client connections there may be.")
 	refusedConns   = counter("connections_refused_total", "Client connections answered with 503 because there were too many.")
+	malformed      = counter("malformed_requests_total", "HTTP/1 requests that were refused, and their connections closed, because they could be read in more than one way.")
 	accessLogLost  = counter("access_log_dropped_total", "Lines of the access log that were dropped because they came faster than they could be written.")
 	targets        = gauge("upstream_targets", "Targets of an upstream, by how they stand.", "upstream", "state")
 	breakers       = gauge("breaker_state", "How a breaker stands: 0 closed, 1 half-open, 2 open. The name is UPSTREAM/TARGET.", "name")
@@ -163,7 +165,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	}
 	for _, f := range []figure{
 		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, panics,
-		invalidations, appliedSeq, openConns, maxConns, refusedConns, accessLogLost, targets, breakers, retries,
+		invalidations, appliedSeq, openConns, maxConns, refusedConns, malformed, accessLogLost, targets, breakers, retries,
 	} {
 		out <- f.desc
 	}
@@ -196,6 +198,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	openConns.send(out, float64(conns.Open))
 	maxConns.send(out, float64(conns.Limit))
 	refusedConns.send(out, float64(conns.Refused))
+	malformed.send(out, float64(m.sources.Malformed()))
 	accessLogLost.send(out, float64(m.sources.AccessLost()))
 
 	for name, u := range m.sources.Upstreams() {

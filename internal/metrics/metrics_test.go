@@ -51,6 +51,7 @@ func sources() metrics.Sources {
 		},
 		Applied:     func() invalidation.Position { return invalidation.Position{Epoch: 1, Seq: 33} },
 		Connections: func() metrics.Connections { return metrics.Connections{Open: 41, Limit: 42, Refused: 43} },
+		Malformed:   func() uint64 { return 45 },
 		AccessLost:  func() uint64 { return 44 },
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{"shop": {Retries: 51, Targets: []upstream.TargetStats{
@@ -119,7 +120,7 @@ func TestFiguresOfTheParts(t *testing.T) {
 		`l1_evictions_total{reason="expired"} 16`, `l1_evictions_total{reason="deleted"} 17`, `variants_dropped_total 18`,
 		`fetches_in_flight 21`, `collapsed_requests_total 22`, `panics_total 23`,
 		`invalidations_total{kind="url",strategy="immediate"} 31`, `invalidations_total{kind="all",strategy="immediate"} 32`,
-		`log_applied_seq 33`, `connections 41`, `connections_limit 42`, `connections_refused_total 43`, `access_log_dropped_total 44`,
+		`log_applied_seq 33`, `connections 41`, `connections_limit 42`, `connections_refused_total 43`, `malformed_requests_total 45`, `access_log_dropped_total 44`,
 		`config_reloads_total{result="ok"} 1`, `config_reloads_total{result="refused"} 2`,
 		`upstream_requests_total{code="200",upstream="shop"} 1`, `upstream_requests_total{code="error",upstream="shop"} 1`,
 		`upstream_duration_seconds_count{upstream="shop"} 2`, `upstream_duration_seconds_bucket{upstream="shop",le="0.025"} 1`,

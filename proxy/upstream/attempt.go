@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"strings"
 )
 
 // attempt is a request on its way to one target. What tells how it fares there,
@@ -54,7 +55,10 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 		}
 		response, err := transport.RoundTrip(out)
 		if err == nil {
-			if cause := context.Cause(a.ctx); cause == errNotAnswer || cause == errManyInterim {
+			if !multiplexed && hidesFraming(response.Header) {
+				a.cancel(errHidden)
+			}
+			if cause := context.Cause(a.ctx); notHTTP(cause) {
 				response.Body.Close() // the connection has gone with the request
 				return nil, cause
 			}
@@ -67,6 +71,20 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 		a.cancel(nil)
 		a.shared = false
 	}
+}
+
+// hidesFraming reports whether a field that says where the content ends has white space before its colon. Others may heed it;
+// http.Transport does not, and so would take another end (RFC 9112, section 5.1).
+func hidesFraming(h http.Header) bool {
+	for name := range h {
+		if last := name[len(name)-1]; last == ' ' || last == '\t' {
+			switch http.CanonicalHeaderKey(strings.TrimRight(name, " \t")) {
+			case "Content-Length", "Transfer-Encoding":
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isPlain reports whether a target has turned out not to speak HTTP/2.
@@ -168,7 +186,11 @@ func (a *attempt) attach() {
 	if response.StatusCode == http.StatusSwitchingProtocols {
 		if rwc, ok := response.Body.(io.ReadWriteCloser); ok {
 			b := newBody(rwc, idle, a.cancel, a.classify, a.leave)
-			response.Body = &tunnel{ReadWriteCloser: rwc, end: b.end}
+			t := &tunnel{ReadWriteCloser: rwc, end: b.end}
+			response.Body = t
+			// httputil.ReverseProxy leaves one open that the client did not ask for: with the
+			// request it ends in any case, or its place would be lost.
+			context.AfterFunc(a.req.Context(), func() { t.Close() })
 			return
 		}
 	}
@@ -190,7 +212,7 @@ func (a *attempt) classify(err error) error {
 	switch {
 	case cause == errSilent, cause == errUntaken:
 		return fail(IdleTimeout, cause)
-	case cause == errManyInterim, cause == errNotAnswer:
+	case notHTTP(cause):
 		return fail(Malformed, cause)
 	case caller.Err() != nil:
 		return context.Cause(caller)

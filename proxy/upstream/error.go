@@ -90,5 +90,16 @@ var (
 	errUntaken     = errors.New("nothing of the request's body was taken for the idle time of a body")
 	errManyInterim = fmt.Errorf("more than %d interim responses", maxInterim)
 	errNotAnswer   = errors.New("a response came before the request was sent")
+	errHidden      = errors.New("a field that frames the response is written in a way that hides it")
+	errContent     = errors.New("an interim response with content")
 	errNoAnswer    = errors.New("the connection was closed without an answer")
 )
+
+// notHTTP reports whether err says that what came is no response to the request.
+func notHTTP(err error) bool {
+	switch err {
+	case errManyInterim, errNotAnswer, errHidden, errContent:
+		return true
+	}
+	return false
+}

@@ -66,10 +66,15 @@ func (a *trip) trace() *httptrace.ClientTrace {
 				a.cancel(errNotAnswer)
 			}
 		},
-		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+		Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
 			// An error that is returned here is lost where the caller has a hook too.
 			if a.interim.Add(1) > maxInterim {
 				a.cancel(errManyInterim)
+			}
+			if len(h["Content-Length"]) > 0 {
+				// It can have no content (RFC 9110, section 15.2). What stands there all the
+				// same would be taken for the final response.
+				a.cancel(errContent)
 			}
 			return nil
 		},
