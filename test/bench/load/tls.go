@@ -1,0 +1,146 @@
+//go:build linux
+
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var clientConfig = &tls.Config{
+	InsecureSkipVerify: true, // a benchmark has no secrets, and the certificate was made a minute ago
+	MinVersion:         tls.VersionTLS13,
+	NextProtos:         []string{"http/1.1"},
+}
+
+// handshake makes one on a socket that blocks.
+func handshake(fd int) (*tls.Conn, error) {
+	c := tls.Client(socket{fd}, clientConfig)
+	if err := c.HandshakeContext(context.Background()); err != nil {
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return c, nil
+}
+
+// A socket is a bare descriptor as a [net.Conn]. Once it does not block, [tls.Conn] can still read from it: an error that is temporary
+// leaves the connection as it was, with what has been read of a record.
+type socket struct{ fd int }
+
+// errAgain says that the socket is empty.
+var errAgain net.Error = temporary{}
+
+type temporary struct{}
+
+func (temporary) Error() string   { return "the socket is empty" }
+func (temporary) Timeout() bool   { return true }
+func (temporary) Temporary() bool { return true }
+
+func (s socket) Read(b []byte) (int, error) {
+	n, err := unix.Read(s.fd, b)
+	switch {
+	case err != nil && again(err):
+		return 0, errAgain
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (s socket) Write(b []byte) (int, error) {
+	for written := 0; ; {
+		n, err := unix.Write(s.fd, b[written:])
+		if err != nil {
+			return written, err
+		}
+		if written += n; written == len(b) {
+			return written, nil
+		}
+	}
+}
+
+func (s socket) Close() error                     { return unix.Close(s.fd) }
+func (s socket) LocalAddr() net.Addr              { return nil }
+func (s socket) RemoteAddr() net.Addr             { return nil }
+func (s socket) SetDeadline(time.Time) error      { return os.ErrNoDeadline }
+func (s socket) SetReadDeadline(time.Time) error  { return os.ErrNoDeadline }
+func (s socket) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
+
+// runFresh makes a connection for each request. Handshakes cannot be made without blocking here, so each of the job's connections is a
+// goroutine; next to a handshake that costs nothing.
+func runFresh(job Job) (r Result, err error) {
+	to, err := netip.ParseAddrPort(job.Addr)
+	if err != nil {
+		return r, err
+	}
+	l := &loop{job: job}
+	warm := time.Now().Add(job.Warm)
+	if err := fresh(job, to, warm, nil); err != nil {
+		return r, err
+	}
+	err = l.measure(&r, func() error { return fresh(job, to, time.Now().Add(job.For), &l.times) })
+	return r, err
+}
+
+func fresh(job Job, to netip.AddrPort, end time.Time, times *Histogram) error {
+	errs := make(chan error, job.Conns)
+	var mu sync.Mutex // of times
+	for range job.Conns {
+		go func() {
+			choose, err := newChooser(job.Targets)
+			buf := make([]byte, 64<<10)
+			for err == nil && time.Now().Before(end) {
+				begin := time.Now()
+				if err = once(to, job.TLS, choose, buf); err == nil && times != nil {
+					mu.Lock()
+					times.Add(time.Since(begin))
+					mu.Unlock()
+				}
+			}
+			errs <- err
+		}()
+	}
+	var first error
+	for range job.Conns {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// once connects, asks and reads the answer, all of it blocking.
+func once(to netip.AddrPort, secure bool, choose *chooser, buf []byte) error {
+	c := conn{}
+	var err error
+	if c.fd, err = dial(to); err != nil {
+		return err
+	}
+	defer unix.Close(c.fd)
+	if secure {
+		if c.secure, err = handshake(c.fd); err != nil {
+			return err
+		}
+	}
+	request, length := choose.next()
+	c.length, c.waiting = length, true
+	if _, err := c.write(request); err != nil {
+		return err
+	}
+	for whole := false; !whole; {
+		if whole, err = c.advance(buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
