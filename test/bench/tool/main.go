@@ -54,6 +54,7 @@ func runLoad(flags *flag.FlagSet, args []string) error {
 	flags.BoolVar(&job.Fresh, "fresh", false, "a new connection for each request")
 	flags.IntVar(&job.PID, "pid", 0, "process of the server, whose CPU time and memory to tell")
 	flags.DurationVar(&job.Settle, "settle", 0, "how long to wait before its memory is looked at again")
+	text := flags.String("job", "", "all of this as JSON of a load.Job, in place of the other flags")
 	t := &job.Targets
 	flags.StringVar((*string)(&t.Order), "order", string(load.One), "which target comes next: one, next or zipf")
 	flags.StringVar(&t.Store, "store", "keep", "whether the answers may be stored: keep or pass")
@@ -66,6 +67,12 @@ func runLoad(flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	t.Most = max(t.Most, t.Least)
+	if *text != "" {
+		job = load.Job{}
+		if err := json.Unmarshal([]byte(*text), &job); err != nil {
+			return err
+		}
+	}
 	result, err := load.Run(job)
 	if err != nil {
 		return err
