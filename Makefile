@@ -11,12 +11,14 @@ BENCH     ?= .
 # What `make run` puts itself in front of; empty: the built-in shop.
 UPSTREAM  ?=
 ARGS      ?=
+# What make bench-peers measures; by default all, which it records.
+BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos bench bench-peers coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: build ## build it and start it in front of the demo shop, or of UPSTREAM=http://...
 	$(BIN) serve $(if $(UPSTREAM),--upstream '$(UPSTREAM)',--demo) $(ARGS)
@@ -40,7 +42,7 @@ conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our 
 
 # npm's integrity hashes in the lock file pin every byte that is installed.
 $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
-	test/needs.sh go git gcc node npm curl h2load
+	test/needs.sh go git gcc node npm curl h2load taskset nginx
 	mkdir -p $(SUITE)
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
@@ -61,6 +63,10 @@ generate: ## write anew what is generated from the code
 
 bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+
+bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
+	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server
+	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
 
 coldkey: ## put 500 clients on one cold key of a slow origin; p99 must be within 320 ms on an idle machine
 	COLDKEY_GOAL=320ms go test -count=1 -v -run ColdKey ./test/bench

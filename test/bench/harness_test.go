@@ -26,6 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin") // where servers are, also for those who are not root
 	code := m.Run()
 	if tool.dir != "" {
 		os.RemoveAll(tool.dir) // what stays in the temporary directory harms nobody

@@ -57,7 +57,7 @@ func Run(job Job) (r Result, err error) {
 		}
 	}
 	if job.Fresh {
-		r, err = runFresh(job)
+		r, err = runFresh(job, &after)
 	} else {
 		r, err = runKept(job, &after)
 	}
@@ -92,11 +92,16 @@ func runKept(job Job, after *Usage) (r Result, err error) {
 		return r, err
 	}
 	r.Asked = l.choose.asked
-	if job.PID != 0 {
-		time.Sleep(job.Settle)
-		*after, err = Used(job.PID)
+	return r, l.settle(after)
+}
+
+// settle lets the server come to rest, and looks at it for the last time.
+func (l *loop) settle(after *Usage) (err error) {
+	if l.job.PID != 0 {
+		time.Sleep(l.job.Settle)
+		*after, err = Used(l.job.PID)
 	}
-	return r, err
+	return err
 }
 
 // A loop has all connections and the thread that serves them.

@@ -78,7 +78,7 @@ func (s socket) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 
 // runFresh makes a connection for each request. Handshakes cannot be made without blocking here, so each of the job's connections is a
 // goroutine; next to a handshake that costs nothing.
-func runFresh(job Job) (r Result, err error) {
+func runFresh(job Job, after *Usage) (r Result, err error) {
 	to, err := netip.ParseAddrPort(job.Addr)
 	if err != nil {
 		return r, err
@@ -88,8 +88,10 @@ func runFresh(job Job) (r Result, err error) {
 	if err := fresh(job, to, warm, nil); err != nil {
 		return r, err
 	}
-	err = l.measure(&r, func() error { return fresh(job, to, time.Now().Add(job.For), &l.times) })
-	return r, err
+	if err := l.measure(&r, func() error { return fresh(job, to, time.Now().Add(job.For), &l.times) }); err != nil {
+		return r, err
+	}
+	return r, l.settle(after)
 }
 
 func fresh(job Job, to netip.AddrPort, end time.Time, times *Histogram) error {
