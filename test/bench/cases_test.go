@@ -16,6 +16,7 @@ type scenario struct {
 	job       load.Job  // Addr, PID and the times are filled in
 	kind      kind
 	expect    float64 // requests to the origin for each request of the job
+	room      int     // MiB of objects, where they are more than a few
 	can       func(p *peer) bool
 }
 
@@ -69,7 +70,7 @@ func scenarios() []scenario {
 		hit("hit1k-512", "hit 1 KiB, 512 connections", 1<<10, 512),
 		hit("hit64k", "hit 64 KiB, 64 connections", 64<<10, 64),
 		hit("hit1m", "hit 1 MiB, 64 connections", 1<<20, 64),
-		{id: "zipf", title: "hit, Zipf 0.99 over 100,000 URLs of 1 to 8 KiB", can: stores,
+		{id: "zipf", title: "hit, Zipf 0.99 over 100,000 URLs of 1 to 8 KiB", room: 1024, can: stores,
 			prepare: &load.Job{Conns: 16, Requests: popular, Targets: each}, job: load.Job{Conns: 64, Targets: zipf}},
 		{id: "miss", title: "miss and store, 1 KiB", expect: 1, can: stores, job: load.Job{Conns: 64, Targets: fresh}},
 		{id: "pass", title: "pass-through, 1 KiB", expect: 1, job: load.Job{Conns: 64, Targets: pass}},

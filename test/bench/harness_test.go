@@ -101,7 +101,7 @@ func start(t testing.TB, cmd *exec.Cmd, addrs ...string) *child {
 		close(c.ended)
 	}()
 	t.Cleanup(c.stop)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for _, addr := range addrs {
 		for {
 			conn, err := net.Dial("tcp", addr)

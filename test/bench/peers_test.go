@@ -32,6 +32,7 @@ type site struct {
 	addr, secure string
 	dir          string // in memory, where the machine has such a file system
 	cert, key    string // PEM files
+	room         int    // MiB for objects, for a server that touches all of it when it starts
 	user         string // that a server takes which does not like to be root
 	origin       origin
 }
@@ -55,7 +56,7 @@ func (p *peer) installed() bool {
 }
 
 // newSite finds addresses and a directory for a server, which are its own until the test ends.
-func newSite(t testing.TB, o origin) *site {
+func newSite(t testing.TB, o origin, room int) *site {
 	t.Helper()
 	base := os.TempDir()
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
@@ -67,7 +68,7 @@ func newSite(t testing.TB, o origin) *site {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) }) // what stays there harms nobody
 	addrs := process.FreeAddrs(t, 2)
-	s := &site{addr: addrs[0], secure: addrs[1], dir: dir, origin: o}
+	s := &site{addr: addrs[0], secure: addrs[1], dir: dir, room: room, origin: o}
 	s.cert, s.key = writeCertificate(t, dir)
 	return s
 }
@@ -79,7 +80,7 @@ func (s *site) file(t testing.TB, name, text string) string {
 	_, addrPort, _ := strings.Cut(s.addr, ":")
 	_, securePort, _ := strings.Cut(s.secure, ":")
 	text = strings.NewReplacer("{addr}", s.addr, "{secure}", s.secure, "{port}", addrPort, "{secure port}", securePort,
-		"{dir}", s.dir, "{user}", s.user, "{cert}", s.cert, "{key}", s.key,
+		"{dir}", s.dir, "{user}", s.user, "{room}", strconv.Itoa(s.room), "{cert}", s.cert, "{key}", s.key,
 		"{origin}", s.origin.addr, "{origin host}", host, "{origin port}", port).Replace(text)
 	path := filepath.Join(s.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -191,7 +192,7 @@ global
 	nbthread 1
 	maxconn 8000
 cache cache
-	total-max-size 2047
+	total-max-size {room}
 	max-object-size 2000000
 	max-age 3600
 defaults

@@ -112,7 +112,7 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 	var all []*running
 	for _, p := range who {
 		if s.can == nil || s.can(p) {
-			site := newSite(t, o)
+			site := newSite(t, o, max(s.room, 128))
 			r := &running{peer: p, site: site, job: s.job}
 			r.job.PID = p.launch(t, site)
 			r.job.Addr = site.addr

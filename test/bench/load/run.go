@@ -225,8 +225,10 @@ func (l *loop) bursts(r *Result) error {
 	if l.choose, err = newChooser(quick); err != nil {
 		return err
 	}
-	if err := l.ask(len(l.conns)); err != nil {
-		return err
+	for _, n := range []int{1, len(l.conns)} { // the first stores it
+		if err := l.ask(n); err != nil {
+			return err
+		}
 	}
 	l.choose, l.times = slow, Histogram{}
 	slow.Order = One
