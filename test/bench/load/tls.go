@@ -84,28 +84,35 @@ func runFresh(job Job, after *Usage) (r Result, err error) {
 		return r, err
 	}
 	l := &loop{job: job}
-	warm := time.Now().Add(job.Warm)
-	if err := fresh(job, to, warm, nil); err != nil {
+	if l.choose, err = newChooser(job.Targets); err != nil {
 		return r, err
 	}
-	if err := l.measure(&r, func() error { return fresh(job, to, time.Now().Add(job.For), &l.times) }); err != nil {
+	if err := l.fresh(to, job.Warm); err != nil {
+		return r, err
+	}
+	l.times = Histogram{}
+	if err := l.measure(&r, func() error { return l.fresh(to, job.For) }); err != nil {
 		return r, err
 	}
 	return r, l.settle(after)
 }
 
-func fresh(job Job, to netip.AddrPort, end time.Time, times *Histogram) error {
-	errs := make(chan error, job.Conns)
+// fresh asks for so long.
+func (l *loop) fresh(to netip.AddrPort, d time.Duration) error {
+	errs := make(chan error, l.job.Conns)
+	end := time.Now().Add(d)
 	var mu sync.Mutex // of times
-	for range job.Conns {
+	for range l.job.Conns {
+		choose := *l.choose
+		choose.buf = nil
 		go func() {
-			choose, err := newChooser(job.Targets)
+			var err error
 			buf := make([]byte, 64<<10)
 			for err == nil && time.Now().Before(end) {
 				begin := time.Now()
-				if err = once(to, job.TLS, choose, buf); err == nil && times != nil {
+				if err = once(to, l.job.TLS, &choose, buf); err == nil {
 					mu.Lock()
-					times.Add(time.Since(begin))
+					l.times.Add(time.Since(begin))
 					mu.Unlock()
 				}
 			}
@@ -113,7 +120,7 @@ func fresh(job Job, to netip.AddrPort, end time.Time, times *Histogram) error {
 		}()
 	}
 	var first error
-	for range job.Conns {
+	for range l.job.Conns {
 		if err := <-errs; err != nil && first == nil {
 			first = err
 		}
@@ -140,9 +147,28 @@ func once(to netip.AddrPort, secure bool, choose *chooser, buf []byte) error {
 		return err
 	}
 	for whole := false; !whole; {
-		if whole, err = c.advance(buf); err != nil {
+		if secure {
+			whole, err = c.advance(buf)
+		} else {
+			whole, err = c.await(buf)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// await is advance on a socket that blocks: it lets the scheduler know, so that others go on.
+func (c *conn) await(buf []byte) (whole bool, err error) {
+	n, err := unix.Read(c.fd, buf)
+	switch {
+	case err == unix.EINTR:
+		return false, nil
+	case err != nil:
+		return false, err
+	case n == 0:
+		return false, errClosed
+	}
+	return c.take(buf, n)
 }
