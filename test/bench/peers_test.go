@@ -119,7 +119,7 @@ listen:
   - address: "{addr}"
   - address: "{secure}"
     tls: { cert_file: "{cert}", key_file: "{key}" }
-cache: { l1: { max_bytes: 4GiB } }
+cache: { l1: { max_bytes: 2GiB } }
 upstreams:
   origin: { targets: [{ url: "http://{origin}" }] }
 routes:
@@ -229,7 +229,7 @@ sub vcl_recv {
 `)
 	core, _ := cores(t)
 	return start(t, pinned(core, "varnishd", "-F", "-j", "none", "-n", filepath.Join(s.dir, "work"), "-a", s.addr, "-T", "none", "-f", config,
-		"-s", "malloc,4G", "-p", "thread_pools=1", "-p", "thread_pool_max=1000", "-p", "timeout_idle=600"), s.addr).cmd.Process.Pid
+		"-s", "malloc,2G", "-p", "thread_pools=1", "-p", "thread_pool_max=1000", "-p", "timeout_idle=600"), s.addr).cmd.Process.Pid
 }
 
 func launchTrafficServer(t testing.TB, s *site) int {

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package load makes HTTP/1.1 load and serves as the origin of what it asks for, each in one thread on epoll.
 //
 // A benchmark of a quick server is only as good as its client: the client must cost much less than what it measures, or it is the
