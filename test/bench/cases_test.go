@@ -31,7 +31,6 @@ const (
 )
 
 const (
-	objects   = 500_000
 	idleConns = 5_000
 	popular   = 100_000
 )
@@ -62,8 +61,8 @@ func scenarios() []scenario {
 	h2.kind, h2.can = http2, speaksTLS
 	idle := hit("idle", fmt.Sprintf("idle connections, %d of them", idleConns), 1<<10, idleConns)
 	idle.kind, idle.job.Requests, idle.job.Settle = growth, idleConns, 3*time.Second
-	memory := scenario{id: "memory", title: fmt.Sprintf("memory of a 1 KiB object, %d of them", objects), kind: growth, expect: 1, can: growsWithObjects,
-		job: load.Job{Conns: 64, Requests: objects, Targets: fresh, Settle: 3 * time.Second}}
+	memory := scenario{id: "memory", title: fmt.Sprintf("memory of a 1 KiB object, %d of them", *objectsFlag), kind: growth, expect: 1, can: growsWithObjects,
+		job: load.Job{Conns: 64, Requests: *objectsFlag, Targets: fresh, Settle: 3 * time.Second}}
 	return []scenario{
 		hit("hit1k", "hit 1 KiB, 64 connections", 1<<10, 64),
 		hit("hit1k-1", "hit 1 KiB, 1 connection", 1<<10, 1),

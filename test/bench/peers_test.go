@@ -161,7 +161,6 @@ http {
 		ssl_certificate {cert};
 		ssl_certificate_key {key};
 		ssl_protocols TLSv1.3;
-		http2_max_requests 1000000000;
 		proxy_http_version 1.1;
 		proxy_set_header Connection "";
 		location / { proxy_pass http://origin; }

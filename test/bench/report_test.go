@@ -153,7 +153,7 @@ func record(t *testing.T, sheets []*sheet, who []*peer) {
 }
 
 func flagsGiven() []string {
-	return []string{"-cases", *casesFlag, "-peers", *peersFlag, "-rounds", fmt.Sprint(*roundsFlag), "-seconds", fmt.Sprint(*secondsFlag)}
+	return []string{"-cases", *casesFlag, "-peers", *peersFlag, "-rounds", fmt.Sprint(*roundsFlag), "-seconds", fmt.Sprint(*secondsFlag), "-objects", fmt.Sprint(*objectsFlag)}
 }
 
 // machine describes the machine.

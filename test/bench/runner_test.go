@@ -29,6 +29,7 @@ var (
 	peersFlag   = flag.String("peers", "cacheproxy,nginx", "which servers to measure, by comma; all: all of them")
 	roundsFlag  = flag.Int("rounds", 1, "how often each server is measured, in turns")
 	secondsFlag = flag.Float64("seconds", 0.3, "how long each time takes")
+	objectsFlag = flag.Int("objects", 500_000, "how many are stored where the memory for one is measured")
 	recordFlag  = flag.Bool("record", false, "write docs/benchmarks.md; all servers must be installed then")
 )
 
@@ -104,6 +105,7 @@ type running struct {
 	*peer
 	site    *site
 	job     load.Job
+	h2rate  float64 // requests a second, more or less
 	figures []figure
 }
 
@@ -112,7 +114,7 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 	var all []*running
 	for _, p := range who {
 		if s.can == nil || s.can(p) {
-			site := newSite(t, o, max(s.room, 128))
+			site := newSite(t, o, max(s.room, 512))
 			r := &running{peer: p, site: site, job: s.job}
 			r.job.PID = p.launch(t, site)
 			r.job.Addr = site.addr
@@ -124,6 +126,11 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 				job := *s.prepare
 				job.Addr = site.addr
 				if _, err := run(t, job); err != nil {
+					t.Errorf("%s: %v", p.name, err)
+				}
+			}
+			if s.kind == http2 {
+				if err := r.h2prepare(t); err != nil {
 					t.Errorf("%s: %v", p.name, err)
 				}
 			}
@@ -172,7 +179,9 @@ func (r *running) once(t *testing.T, s *scenario) (f figure, err error) {
 		return f, err
 	}
 	asked := r.site.origin.asked(t) - before
-	r.job.Targets.First += res.Asked
+	if job.Targets.Order == load.Next {
+		r.job.Targets.First += res.Asked
+	}
 	n := float64(res.Requests)
 	f = figure{
 		cpu: float64(res.CPU.Microseconds()) / n, rate: n / res.Took.Seconds(), p50: res.P50, p99: res.P99, memory: res.After,
@@ -227,42 +236,63 @@ func median(all []figure, of func(figure) float64) float64 {
 }
 
 var (
-	h2Requests = regexp.MustCompile(`requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored`)
-	h2Status   = regexp.MustCompile(`status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx`)
-	h2Data     = regexp.MustCompile(`\((\d+)\) data`)
+	h2Took  = regexp.MustCompile(`finished in ([0-9.]+)(ms|s|us),`)
+	h2Right = regexp.MustCompile(`status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx`)
+	h2Data  = regexp.MustCompile(`\((\d+)\) data`)
 )
 
 // h2load measures with the tool of that name, which checks less than ours: the status of each answer, and how many bytes came in all.
+// It is told how many requests to make: its way to ask for a time, -D, may go on for ever.
 func (r *running) h2load(t testing.TB, job load.Job) (res load.Result, err error) {
-	_, core := cores(t)
-	took := time.Duration(*secondsFlag * float64(time.Second))
-	log := filepath.Join(r.site.dir, "h2load.log")
+	n := max(1000, int(*secondsFlag*r.h2rate))
 	before, err := load.Used(job.PID)
 	if err != nil {
 		return res, err
 	}
-	cmd := pinned(core, "h2load", "-t", "1", "-c", strconv.Itoa(job.Conns), "-m", "8", "-D", fmt.Sprintf("%dms", took.Milliseconds()),
-		"--log-file="+log, "https://"+r.site.secure+job.Targets.Path(job.Targets.First))
-	out, err := cmd.CombinedOutput()
+	took, err := r.h2requests(t, job, n)
 	if err != nil {
-		return res, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out)
+		return res, err
 	}
 	after, err := load.Used(job.PID)
 	if err != nil {
 		return res, err
 	}
-	requests, status, data := h2Requests.FindSubmatch(out), h2Status.FindSubmatch(out), h2Data.FindSubmatch(out)
-	if requests == nil || status == nil || data == nil || string(requests[2]) != "0" {
-		return res, fmt.Errorf("h2load failed:\n%s", out)
-	}
-	n, _ := strconv.Atoi(string(requests[1])) // the expression allows numbers only
-	bytes, _ := strconv.Atoi(string(data[1]))
-	if n == 0 || bytes < n*job.Targets.Least {
-		return res, fmt.Errorf("h2load got %d bytes in %d answers of %d bytes", bytes, n, job.Targets.Least)
-	}
 	res = load.Result{Requests: n, Took: took, CPU: after.CPU - before.CPU, Before: before.Memory, After: after.Memory}
-	res.P50, res.P99, err = logged(log)
+	res.P50, res.P99, err = logged(r.h2log())
 	return res, err
+}
+
+// h2prepare finds out how many requests h2load makes in a second. It also stores what is asked for under the authority that it sends.
+func (r *running) h2prepare(t testing.TB) error {
+	const n = 1000
+	took, err := r.h2requests(t, r.job, n)
+	r.h2rate = n / took.Seconds()
+	return err
+}
+
+func (r *running) h2log() string { return filepath.Join(r.site.dir, "h2load.log") }
+
+// h2requests lets h2load make n requests, and returns how long it took.
+func (r *running) h2requests(t testing.TB, job load.Job, n int) (time.Duration, error) {
+	_, core := cores(t)
+	_ = os.Remove(r.h2log()) // it is there but for the first time
+	cmd := pinned(core, "h2load", "-t", "1", "-c", strconv.Itoa(job.Conns), "-m", "8", "-n", strconv.Itoa(n),
+		"--log-file="+r.h2log(), "https://"+r.site.secure+job.Targets.Path(job.Targets.First))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	hung := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	defer hung.Stop()
+	if err := cmd.Wait(); err != nil {
+		return 0, fmt.Errorf("%v: %w\n%s", cmd.Args, err, out.Bytes())
+	}
+	took, right, data := h2Took.FindSubmatch(out.Bytes()), h2Right.FindSubmatch(out.Bytes()), h2Data.FindSubmatch(out.Bytes())
+	if took == nil || right == nil || data == nil || string(right[1]) != strconv.Itoa(n) || string(data[1]) != strconv.Itoa(n*job.Targets.Least) {
+		return 0, fmt.Errorf("h2load did not get %d answers of %d bytes:\n%s", n, job.Targets.Least, out.Bytes())
+	}
+	return time.ParseDuration(string(took[1]) + string(took[2]))
 }
 
 // logged reads response times from h2load's log: start, status and microseconds by tabs.
