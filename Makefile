@@ -11,12 +11,14 @@ BENCH     ?= .
 # What `make run` puts itself in front of; empty: the built-in shop.
 UPSTREAM  ?=
 ARGS      ?=
+# What make bench-peers measures; by default all, which it records.
+BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos security bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos security bench bench-peers collector coldkey fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: build ## build it and start it in front of the demo shop, or of UPSTREAM=http://...
 	$(BIN) serve $(if $(UPSTREAM),--upstream '$(UPSTREAM)',--demo) $(ARGS)
@@ -31,7 +33,7 @@ test: $(SUITE)/installed ## install what the tests need and run them all with -r
 	bad=0; \
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
-	go test -p 1 -count=1 ./test/bench ./test/chaos || bad=1; \
+	go test -p 1 -count=1 ./test/bench/... ./test/chaos || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
@@ -40,7 +42,7 @@ conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our 
 
 # npm's integrity hashes in the lock file pin every byte that is installed.
 $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
-	test/needs.sh go git gcc node npm curl h2load
+	test/needs.sh go git gcc node npm curl h2load taskset nginx
 	mkdir -p $(SUITE)
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
@@ -64,6 +66,13 @@ generate: ## write anew what is generated from the code
 
 bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
+
+bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
+	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server
+	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
+
+collector: ## measure the garbage collector's share with a million entries; less than 2 % on an idle machine
+	COLLECTOR_ENTRIES=1000000 go test -count=1 -timeout 20m -v -run Collector ./test/bench
 
 coldkey: ## put 500 clients on one cold key of a slow origin; p99 must be within 320 ms on an idle machine
 	COLDKEY_GOAL=320ms go test -count=1 -v -run ColdKey ./test/bench

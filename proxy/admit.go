@@ -149,6 +149,10 @@ func (f *fill) publish(h *head) {
 		f.stream.window()
 		f.abandonIfUnread()
 	}
+	if h.storable && h.length > 0 && h.length <= exactLimit {
+		f.gatherBody()
+		return
+	}
 	f.broadcast()
 }
 

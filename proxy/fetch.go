@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -235,11 +234,11 @@ var (
 // await waits until the fill has a head to show. A follower waits at most as long as its route says. The leader passes the interim
 // responses on.
 func (x *exchange) await(f *fill, lead bool) (*head, error) {
-	ctx := x.r.Context()
+	var late <-chan time.Time // a timer and no context of its own, which would have to be taken off the request's when it is over
 	if !lead {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, x.route.CollapseWait, errWaited)
-		defer cancel()
+		timer := time.NewTimer(x.route.CollapseWait)
+		defer timer.Stop()
+		late = timer.C
 	}
 	for seen := 0; ; {
 		f.mu.Lock()
@@ -258,7 +257,7 @@ func (x *exchange) await(f *fill, lead bool) (*head, error) {
 		case gone && err != nil:
 			return nil, err
 		}
-		if err := wait(ctx, changed); err != nil {
+		if err := wait(x.r.Context(), changed, late); err != nil {
 			return nil, err
 		}
 	}

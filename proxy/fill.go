@@ -21,6 +21,8 @@ import (
 const (
 	// abandonedLimit is how long a fetch that nobody reads any more may go on, so that what it brings can still be stored.
 	abandonedLimit = 30 * time.Second
+	// gatherTime is how long a small body may take to follow its head before the head is shown without it.
+	gatherTime = 2 * time.Millisecond
 	// interimLimit is how many 1xx responses one request may get; an origin that sends more is broken.
 	interimLimit = 32
 )
@@ -71,6 +73,7 @@ type fill struct {
 	shared   bool // answer may be given to others than the leader
 	err      error
 	done     bool
+	gather   *time.Timer // runs while readers are left asleep because the body will soon be whole; nil: they see what comes
 	trailer  http.Header // of a complete response, as a http.ResponseWriter wants it; readers see it once they have seen the end
 	stream   stream
 }
@@ -252,13 +255,29 @@ func (f *fill) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush implements http.Flusher: readers see what is written at once.
-func (f *fill) Flush() {}
+// Flush implements http.Flusher: readers see what has been written, which they do anyway but while a body is gathered.
+func (f *fill) Flush() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gather != nil {
+		f.broadcast()
+	}
+}
 
 // broadcast wakes all who wait. mu is held.
 func (f *fill) broadcast() {
+	if f.gather != nil {
+		f.gather.Stop()
+		f.gather = nil
+	}
 	close(f.changed)
 	f.changed = make(chan struct{})
+}
+
+// gatherBody leaves the readers asleep until the body is whole, or gatherTime has passed: five hundred of them are woken once, and
+// write once, instead of first for the head and then for each piece. mu is held.
+func (f *fill) gatherBody() {
+	f.gather = time.AfterFunc(gatherTime, f.Flush)
 }
 
 // finish ends the fill: what is complete and storable is stored before the fill stops being found, so that nobody falls between.

@@ -154,7 +154,9 @@ func (f *fill) append(p []byte) error {
 	if f.stream.size == f.final.length {
 		f.commit() // under mu: a reader on its way must not see the end before
 	}
-	f.broadcast()
+	if f.gather == nil || f.stream.size >= f.final.length {
+		f.broadcast()
+	}
 	if !f.stream.windowed {
 		return nil
 	}
@@ -275,7 +277,7 @@ func (f *fill) next(ctx context.Context, r *reader, idle func()) ([]byte, error)
 		f.mu.Unlock()
 		var err error
 		if idled {
-			err = wait(ctx, changed)
+			err = wait(ctx, changed, nil)
 		} else {
 			idle()
 			idled = true
@@ -287,10 +289,13 @@ func (f *fill) next(ctx context.Context, r *reader, idle func()) ([]byte, error)
 	}
 }
 
-func wait(ctx context.Context, changed <-chan struct{}) error {
+// wait returns when changed is closed, or says why that has not been waited for.
+func wait(ctx context.Context, changed <-chan struct{}, late <-chan time.Time) error {
 	select {
 	case <-changed:
 		return nil
+	case <-late:
+		return errWaited
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -5,11 +5,16 @@
 #   test/needs.sh go git gcc node npm curl
 set -eu
 
+PATH=$PATH:/usr/sbin:/sbin # where servers are, also for those who are not root
+
 package() { # the Debian package of a program
 	case $1 in
 	gcc) echo gcc libc6-dev ;; # for the race detector
 	node) echo nodejs ;;
 	h2load) echo nghttp2-client ;;
+	taskset) echo util-linux ;;
+	varnishd) echo varnish ;;
+	traffic_server) echo trafficserver ;;
 	*) echo "$1" ;;
 	esac
 }

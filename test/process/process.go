@@ -104,6 +104,9 @@ func (p *Process) Stop() {
 	}
 }
 
+// PID returns the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Output returns the end of what the process has written so far.
 func (p *Process) Output() string { return p.output.String() }
 
@@ -181,8 +184,10 @@ var build struct {
 
 // Main runs the tests of a package and removes what [Binary] built for them. It
 // is called by TestMain and does not return.
-func Main(m *testing.M) {
-	code := m.Run()
+func Main(m *testing.M) { Exit(m.Run()) }
+
+// Exit ends the tests of a package like [Main], for a TestMain that has something to clear away itself.
+func Exit(code int) {
 	if build.dir != "" {
 		os.RemoveAll(build.dir) // what stays in the temporary directory harms nobody
 	}
