@@ -3,6 +3,8 @@ package proxy_test
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strconv"
 	"testing"
 
 	"github.com/cacheproxy/cacheproxy/proxy"
@@ -54,6 +56,20 @@ func BenchmarkHit(b *testing.B) {
 	w := &discard{h: make(http.Header)}
 	b.ReportAllocs()
 	for b.Loop() {
+		p.ServeHTTP(w, r)
+	}
+}
+
+// What does a miss cost beside the request to the origin: the fetch, its reader, and the entry that is stored?
+func BenchmarkMiss(b *testing.B) {
+	p, r := storedPage(b)
+	w := &discard{h: make(http.Header)}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		path := "/products/" + strconv.Itoa(i)
+		r.URL = &url.URL{Path: path}
+		r.RequestURI = path
+		clear(w.h)
 		p.ServeHTTP(w, r)
 	}
 }

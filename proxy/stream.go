@@ -12,8 +12,10 @@ const (
 	windowSize = 1 << 20
 	// windowPiece is how much a reader of the window is given at a time.
 	windowPiece = 32 << 10
-	// chunkSize is the size of the pieces in which a body of unknown length grows.
+	// chunkSize is the size of the pieces in which a body of unknown length grows. The first of them begins with firstSize and doubles
+	// up to it: most bodies are small.
 	chunkSize = 64 << 10
+	firstSize = 4 << 10
 	// exactLimit is up to which announced length the body's memory is taken at once: one who announces much and sends little must
 	// not hold much.
 	exactLimit = 256 << 10
@@ -28,7 +30,7 @@ type stream struct {
 	chunks   [][]byte // those from base on
 	base     int64    // offset of the first chunk
 	size     int64    // of all that has come
-	first    int      // capacity of the first chunk
+	first    int      // capacity that the first chunk begins with
 	windowed bool     // what all readers have read is let go
 	readers  map[*reader]struct{}
 	moved    chan struct{} // closed when a reader moves or leaves; nil where nobody waits for that
@@ -44,7 +46,7 @@ type reader struct {
 }
 
 func (s *stream) init(limit int64) {
-	s.limit, s.first = limit, chunkSize
+	s.limit, s.first = limit, firstSize
 	s.readers = make(map[*reader]struct{})
 }
 
@@ -75,13 +77,15 @@ func (s *stream) grow(p []byte) {
 	s.size += int64(len(p))
 	for len(p) > 0 {
 		last := len(s.chunks) - 1
-		if last < 0 || len(s.chunks[last]) == cap(s.chunks[last]) {
-			size := chunkSize
-			if last < 0 && s.base == 0 {
-				size = s.first
-			}
-			s.chunks = append(s.chunks, make([]byte, 0, size))
+		switch {
+		case last < 0 && s.base == 0:
+			s.chunks = append(s.chunks, make([]byte, 0, s.first))
+			last = 0
+		case last < 0 || len(s.chunks[last]) == cap(s.chunks[last]) && (s.base > 0 || last > 0 || cap(s.chunks[0]) >= chunkSize):
+			s.chunks = append(s.chunks, make([]byte, 0, chunkSize))
 			last++
+		case len(s.chunks[last]) == cap(s.chunks[last]): // readers keep what they have of the smaller one
+			s.chunks[0] = append(make([]byte, 0, min(2*cap(s.chunks[0]), chunkSize)), s.chunks[0]...)
 		}
 		c := s.chunks[last]
 		n := min(len(p), cap(c)-len(c))
