@@ -42,7 +42,11 @@ func (f *fill) exchange(status int, header http.Header) *rfc9111.Exchange {
 }
 
 func contentLength(h http.Header) int64 {
-	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	lines := h["Content-Length"]
+	if len(lines) == 0 {
+		return -1
+	}
+	n, err := strconv.ParseInt(lines[0], 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}
