@@ -26,6 +26,9 @@ func (e *Entry) Form(c rfc9111.Coding) Form { return Form{key: e.hash, id: e.id,
 // formOf reports whether e is an encoded form of the response that old is.
 func (e *Entry) formOf(of *Entry) bool { return e.encoded() && e.id == of.id }
 
+// Coding returns the coding of an encoded form, and Identity for a response as its origin sent it.
+func (e *Entry) Coding() rfc9111.Coding { return e.coding }
+
 func (e *Entry) encoded() bool { return e.coding != rfc9111.Identity }
 
 // formsOf returns the encoded forms of e among the variants.
