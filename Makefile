@@ -12,7 +12,7 @@ BENCH     ?= .
 UPSTREAM  ?=
 ARGS      ?=
 
-.PHONY: help run build test lint generate conformance reload chaos bench coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos bench coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -64,6 +64,9 @@ bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 
 coldkey: ## put 500 clients on one cold key of a slow origin; p99 must be within 320 ms on an idle machine
 	COLDKEY_GOAL=320ms go test -count=1 -v -run ColdKey ./test/bench
+
+encodings: ## measure br, zstd and gzip at all levels and write the table of docs/encoding.md
+	go test -count=1 -v -run EncodersTable ./proxy -row 2s -record
 
 fuzz: ## run every fuzz target for FUZZTIME=10s
 	test/fuzz.sh $(FUZZTIME)

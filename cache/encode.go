@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -64,7 +65,8 @@ func (c *Cache) Forms(e *Entry) Forms {
 	return v.formsOf(e)
 }
 
-// Source returns the stored response that the form is to be made from; nil where that is not stored any more, or the form is there.
+// Source returns the stored response that the form is to be made from; nil where that is not stored any more, or was purged, or where
+// the form is there, or not worth making.
 func (c *Cache) Source(f Form) *Entry {
 	v, ok := c.memory.Peek(f.key)
 	if !ok {
@@ -74,7 +76,11 @@ func (c *Cache) Source(f Form) *Entry {
 	if at < 0 || v.formsOf(v.entries()[at])[f.Coding] != nil {
 		return nil
 	}
-	return v.entries()[at]
+	e := v.entries()[at]
+	if e.rejected.Has(f.Coding) || c.state.Check(&e.Stamp) == invalidation.Invalid {
+		return nil
+	}
+	return e
 }
 
 // source returns the place of the response that the form belongs to; -1: it is not among the variants.

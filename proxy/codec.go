@@ -68,14 +68,15 @@ func newGzip(level int) codec {
 // bytes, and when ctx ends.
 func encode(ctx context.Context, c rfc9111.Coding, body []byte, limit int) ([]byte, error) {
 	w := codecs[c].Get().(codec)
-	defer codecs[c].Put(w)
-	return encodeBy(ctx, w, body, limit)
+	encoded, err := encodeBy(ctx, w, body, limit)
+	codecs[c].Put(w) // not where it has panicked
+	return encoded, err
 }
 
 func encodeBy(ctx context.Context, w codec, body []byte, limit int) ([]byte, error) {
 	out := &bounded{limit: limit}
 	w.Reset(out)
-	defer w.Reset(nil) // it must not keep what it has written alive
+	defer func() { out.b = nil }() // w keeps out until it is used again
 	for len(body) > 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err

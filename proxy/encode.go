@@ -25,8 +25,9 @@ const (
 type encoder struct {
 	cache   *cache.Cache
 	closing context.Context
-	work    *sync.WaitGroup // counts the goroutines
-	limit   int             // of goroutines
+	work    *sync.WaitGroup                        // counts the goroutines
+	limit   int                                    // of goroutines
+	broken  func(coding rfc9111.Coding, fault any) // told of a panic
 
 	mu      sync.Mutex // guards the following
 	waiting []cache.Form
@@ -65,8 +66,8 @@ type EncodingStats struct {
 	Counts           EncodingCounts
 }
 
-func (s *encoder) init(c *cache.Cache, closing context.Context, work *sync.WaitGroup) {
-	s.cache, s.closing, s.work = c, closing, work
+func (s *encoder) init(c *cache.Cache, closing context.Context, work *sync.WaitGroup, broken func(coding rfc9111.Coding, fault any)) {
+	s.cache, s.closing, s.work, s.broken = c, closing, work, broken
 	s.limit = max(runtime.GOMAXPROCS(0)/2, 1) // the other half is for requests
 	s.asked = make(map[cache.Form]struct{})
 }
@@ -131,14 +132,20 @@ func (s *encoder) done(f cache.Form, r EncodingResult) {
 }
 
 // make makes one form. What fails once for a response fails each time: it is not tried again.
-func (s *encoder) make(f cache.Form) EncodingResult {
+func (s *encoder) make(f cache.Form) (result EncodingResult) {
 	of := s.cache.Source(f)
 	if of == nil {
 		return EncodedGone
 	}
+	defer func() {
+		if fault := recover(); fault != nil { // of a library, at bytes that an origin has chosen: it must not end the process
+			s.broken(f.Coding, fault)
+			s.cache.RejectForm(f)
+			result = EncodedFailed
+		}
+	}()
 	body := of.Body()
 	encoded, err := encode(s.closing, f.Coding, body, len(body)-len(body)/worthwhile)
-	result := Encoded
 	switch {
 	case errors.Is(err, errTooLarge):
 		result = EncodedTooLarge

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +72,10 @@ func New(plan *Plan, c *cache.Cache, purger *invalidation.Purger, log *slog.Logg
 	p := &Proxy{cache: c, purger: purger, log: log, observers: observers}
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.fills.byKey = make(map[[16]byte]*fill)
-	p.encoder.init(c, p.closing, &p.work)
+	p.encoder.init(c, p.closing, &p.work, func(coding rfc9111.Coding, fault any) {
+		p.panics.Add(1)
+		p.log.Error("encoder panicked", "coding", coding.String(), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	})
 	p.refreshes.failed = make(map[[16]byte]time.Time)
 	p.plan.Store(plan)
 	return p
@@ -86,7 +91,7 @@ func (p *Proxy) Plan() *Plan { return p.plan.Load() }
 type Stats struct {
 	Fetches   int64  // requests under way to origins
 	Collapsed uint64 // requests that were answered by a fetch another one had begun
-	Panics    uint64 // handlers that panicked
+	Panics    uint64 // handlers and encoders that panicked
 	Encoding  EncodingStats
 }
 
