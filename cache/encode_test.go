@@ -67,6 +67,10 @@ func TestFormsHead(t *testing.T) {
 	if form.Validators().ETag != `"abc-gzip"` || form.Status() != http.StatusOK || form.Stamp.Born != e.Stamp.Born {
 		t.Errorf("form: %+v", form.Meta())
 	}
+	plain := w.keep(response{uri: "http://h/plain", header: texty, body: "the body", sent: start})
+	if _, ok := plain.Header()["Vary"]; ok || plain.Varies() || !strings.Contains(string(plain.Head()), "\r\nVary: Accept-Encoding\r\n") {
+		t.Errorf("the origin's Vary is %q, the head %q", plain.Header()["Vary"], plain.Head())
+	}
 	if o := w.find("http://h/", start, "X: 2"); o.Entry != nil || len(o.Others) != 1 {
 		t.Errorf("a form was selected, or is to be validated: %+v", o)
 	}

@@ -537,6 +537,14 @@ func TestAWriteByTheTagOfAForm(t *testing.T) {
 	if a := r.do(http.MethodPut, "/", `If-Match: "other-br"`); a.status != 412 {
 		t.Errorf("PUT with another tag: %d", a.status)
 	}
+	r.do(http.MethodPut, "/", `If-None-Match: "abc-br"`)
+	if got := origin.last().Header.Get("If-None-Match"); got != `"abc-br", "abc"` {
+		t.Errorf("a write only where it has changed: %s", got)
+	}
+	r.get("/", `If-None-Match: "abc-br"`, "Cache-Control: no-store")
+	if got := origin.last().Header.Get("If-None-Match"); got != `"abc-br"` {
+		t.Errorf("a read that passes through: %s", got)
+	}
 }
 
 func TestExplainTellsOfEncoding(t *testing.T) {
