@@ -246,7 +246,7 @@ func TestWhatDoesNotShrinkIsRemembered(t *testing.T) {
 // TestNoRequestWaitsForAnEncoder keeps all encoders busy with bodies that take long, and asks for another object meanwhile, whose form
 // has to wait behind them.
 func TestNoRequestWaitsForAnEncoder(t *testing.T) {
-	big := make([]byte, 3<<20) // letters in no order: brotli finds a little everywhere, and goes on looking
+	big := make([]byte, 2<<20) // letters in no order: brotli finds a little everywhere, and goes on looking
 	rand.NewChaCha8([32]byte{1}).Read(big)
 	for i := range big {
 		big[i] = "abcdefghijklmnopqrst \n"[int(big[i])%22]
@@ -261,12 +261,14 @@ func TestNoRequestWaitsForAnEncoder(t *testing.T) {
 		page("Cache-Control: max-age=60")(w, q, 1)
 	})
 	r := newRig(t, origin.URL, nil, encoding)
-	for i := range runtime.GOMAXPROCS(0)/2 + 3 { // two more than there are encoders
-		path := fmt.Sprint("/big/", i)
-		r.get(path)
-		r.get(path, "Accept-Encoding: br")
-	}
 	r.get("/small")
+	bodies := runtime.GOMAXPROCS(0)/2 + 3 // two or three more than there are encoders
+	for i := range bodies {
+		r.get(fmt.Sprint("/big/", i))
+	}
+	for i := range bodies {
+		r.get(fmt.Sprint("/big/", i), "Accept-Encoding: br")
+	}
 	served := 0
 	for ; served < 50 && r.proxy.Stats().Encoding.Waiting > 1; served++ {
 		a := r.get("/small", "Accept-Encoding: br")
@@ -396,9 +398,17 @@ func TestWhatIsNotStoredTheOriginEncodes(t *testing.T) {
 func TestExplainTellsOfEncoding(t *testing.T) {
 	origin := newShop(t, page("Cache-Control: max-age=60"))
 	r := newRig(t, origin.URL, nil, encoding)
-	explain := func(accept string) string {
+	explain := func(accept string, response ...string) string {
 		t.Helper()
-		out, err := r.proxy.Plan().Explain(r.cache, proxy.Question{Method: "GET", URL: r.URL + "/", Header: http.Header{"Accept-Encoding": {accept}}})
+		q := proxy.Question{Method: "GET", URL: r.URL + "/", Header: http.Header{"Accept-Encoding": {accept}}}
+		if len(response) > 0 {
+			q.URL, q.Response = r.URL+"/unknown", http.Header{"Cache-Control": {"max-age=60"}}
+		}
+		for _, line := range response {
+			name, value, _ := strings.Cut(line, ": ")
+			q.Response.Add(name, value)
+		}
+		out, err := r.proxy.Plan().Explain(r.cache, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -421,5 +431,14 @@ func TestExplainTellsOfEncoding(t *testing.T) {
 	r.warm("/", "br")
 	if got := explain("br"); !strings.HasPrefix(got, "sent as br, ") {
 		t.Errorf("%q", got)
+	}
+	for _, step := range []struct{ accept, field, want string }{
+		{"zstd", "Content-Type: text/html", "made as zstd at the first hit"},
+		{"deflate", "Content-Type: text/html", "sent as it is: the request asks for no other coding"},
+		{"br", "Content-Type: image/png", "sent as it is: its media type is not among types"},
+	} {
+		if got := explain(step.accept, step.field); !strings.HasPrefix(got, step.want) {
+			t.Errorf("%s of %s: %q", step.accept, step.field, got)
+		}
 	}
 }
