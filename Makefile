@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos security bench bench-peers collector coldkey fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos security bench bench-peers collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -76,6 +76,9 @@ collector: ## measure the garbage collector's share with a million entries; less
 
 coldkey: ## put 500 clients on one cold key of a slow origin; p99 must be within 320 ms on an idle machine
 	COLDKEY_GOAL=320ms go test -count=1 -v -run ColdKey ./test/bench
+
+encodings: ## measure br, zstd and gzip at all levels and write the table of docs/encoding.md
+	go test -count=1 -v -run EncodersTable ./proxy -row 2s -record
 
 fuzz: ## run every fuzz target for FUZZTIME=10s
 	test/fuzz.sh $(FUZZTIME)

@@ -130,7 +130,7 @@ func (a *arena) adopt(e *Entry) *Entry {
 func (c *chunk) entry(at int) *Entry { return (*Entry)(unsafe.Pointer(&c.words[at])) }
 
 // words returns how many words the entry takes with its texts and body.
-func (e *Entry) words() int { return (int(entrySize) + e.size + wordSize - 1) / wordSize }
+func (e *Entry) words() int { return (int(entrySize) + int(e.size) + wordSize - 1) / wordSize }
 
 // release notes that e is not stored any more. It must be called once for each entry that adopt returned.
 func (a *arena) release(e *Entry) {

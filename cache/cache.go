@@ -70,7 +70,7 @@ func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Re
 func (c *Cache) Free(key [16]byte) int {
 	freed := 0
 	c.memory.Update(key, func(old Variants, _ bool) (Variants, bool) {
-		freed = len(old.entries())
+		freed = old.responses()
 		return Variants{}, false
 	})
 	return freed
@@ -82,7 +82,7 @@ func (c *Cache) Drop(record invalidation.Record) (freed int) {
 	for _, s := range record.Selectors {
 		if s.Kind == invalidation.KindAll {
 			c.memory.DeleteFunc(func(v Variants) bool {
-				freed += len(v.entries())
+				freed += v.responses()
 				return true
 			})
 			return freed

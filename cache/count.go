@@ -8,5 +8,5 @@ func (c *Cache) Count(key rfc9111.Key) int {
 	if !ok || !v.of(key) {
 		return 0
 	}
-	return len(v.entries())
+	return v.responses()
 }

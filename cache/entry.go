@@ -31,10 +31,9 @@ type record struct {
 
 	hash [16]byte
 	home ref    // 0: not in the arena
-	id   uint64 // of the response: an entry that moves within the arena keeps it
+	id   uint64 // of the response: an entry that moves within the arena keeps it, and its encoded forms have it too
 	cost int64  // bytes of memory
 	body int64  // length of the body
-	size int    // of the texts, and of the body where it is not linked
 
 	// What rfc9111.Meta says, in nanoseconds; the instants count from birth.
 	request, response, date, retain         int64
@@ -44,9 +43,12 @@ type record struct {
 
 	varies         uint16 // number of fields that the response varies by
 	linked         bool
-	key, uri, vary uint32 // length of each text; they follow each other, then the head
-	head           uint32
-	etag, modified span // within the texts
+	varyAdded      bool            // the head's last line of Vary is ours, and not the origin's
+	coding         rfc9111.Coding  // of an encoded form; see encode.go
+	rejected       rfc9111.Codings // those in which encoded forms are not worth making
+	key, uri, vary uint32          // length of each text; they follow each other, then the head
+	head, size     uint32          // size is that of all texts, and of the body where it is not linked
+	etag, modified span            // within the texts
 }
 
 // span is a place within the texts of an entry.
@@ -59,8 +61,10 @@ type linked struct {
 	body  []byte
 }
 
-// is reports whether e and other are one response, wherever they lie.
-func (e *Entry) is(other *Entry) bool { return other != nil && e.id == other.id }
+// is reports whether e and other are one response in one form, wherever they lie.
+func (e *Entry) is(other *Entry) bool {
+	return other != nil && e.id == other.id && e.coding == other.coding
+}
 
 // Part is the place of a partial response within its representation (RFC 9110, 14.4). Complete is -1 where it is not known.
 type Part struct{ First, Complete int64 }
@@ -156,12 +160,17 @@ func (e *Entry) retained(now time.Time) bool { return instant(now) < e.retain }
 // Fields yields the stored field lines in order. The strings may be kept: they point into the entry, which never changes.
 func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head()) }
 
-// Header makes an http.Header of the stored fields, with Content-Length where the entry is complete. It allocates: it is for
-// freshening, not for hits.
+// Header makes an http.Header of the stored fields as the origin sent them, with Content-Length where the entry is complete. It
+// allocates: it is for freshening, not for hits.
 func (e *Entry) Header() http.Header {
 	h := make(http.Header)
 	for name, value := range e.Fields() {
 		h[name] = append(h[name], value)
+	}
+	if vary := h["Vary"]; e.varyAdded && len(vary) > 1 {
+		h["Vary"] = vary[:len(vary)-1]
+	} else if e.varyAdded {
+		delete(h, "Vary")
 	}
 	if !e.IsPartial() && e.status != http.StatusNoContent {
 		h["Content-Length"] = []string{strconv.FormatInt(e.body, 10)}

@@ -22,6 +22,8 @@ type Outcome struct {
 	// Entry is the selected response; nil where nothing fits. It is set for a stale or unusable entry too, whose validators and
 	// stale body may still be of use.
 	Entry *Entry
+	// Forms are the encoded forms of Entry.
+	Forms Forms
 	// Others are responses of the same resource that the request does not select but that a validation may name by their entity tags
 	// (RFC 9111, 4.3.1); set where Forward is ForwardVaryMiss. If-Modified-Since must not be sent for their sake: that one variant is
 	// as old as another says nothing.
@@ -49,7 +51,7 @@ func (c *Cache) Find(q *Query) Outcome {
 			o.Others = c.others(&v, q)
 		}
 	} else {
-		o.Entry, o.Standing = s.entry, s.standing
+		o.Entry, o.Standing, o.Forms = s.entry, s.standing, v.formsOf(s.entry)
 		o.Decision = c.decide(q, &s)
 	}
 	if m := v.mark(); q.Now.Before(m.until) {
@@ -75,7 +77,7 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 	for _, e := range v.entries() {
 		standing := c.state.Check(&e.Stamp)
 		switch {
-		case !e.retained(q.Now):
+		case e.encoded(), !e.retained(q.Now):
 		case e.Rule != q.Rule:
 			s.reason = rfc9111.ReasonRuleChanged
 		case standing == invalidation.Invalid:
@@ -97,7 +99,7 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
 	for _, e := range v.entries() {
-		if e.Rule == q.Rule && !e.IsPartial() && e.etag.size > 0 && e.retained(q.Now) &&
+		if e.Rule == q.Rule && !e.IsPartial() && !e.encoded() && e.etag.size > 0 && e.retained(q.Now) &&
 			c.state.Check(&e.Stamp) == invalidation.Valid {
 			others = append(others, e)
 		}

@@ -39,7 +39,7 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 		}
 		if old.is(named) {
 			fresh, why := c.freshened(old, f.Request, f)
-			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, f.ResponseTime)
+			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, nil, f.ResponseTime)
 		}
 		if request := chosenBy(m.Vary); request.knows(f.Header) && !m.RequestTime.After(f.RequestTime) {
 			c.renew(old, request, f)
@@ -65,13 +65,13 @@ func (c *Cache) named(f *Freshening) (named *Entry) {
 	return named
 }
 
-// renew puts the freshened response in the place of old, or takes old away where that cannot be.
+// renew puts the freshened response in the place of old, and its encoded forms with it, or takes old away where that cannot be.
 func (c *Cache) renew(old *Entry, request rfc9111.Fields, f *Freshening) (fresh *Entry, stored bool) {
 	fresh, why := c.freshened(old, request, f)
 	switch {
 	case why.OfRequest(): // another request's 304 may be stored: what is there stays as it is
 		return fresh, false
-	case why == rfc9111.ReasonNone && c.put(fresh, old, f.ResponseTime):
+	case why == rfc9111.ReasonNone && c.put(fresh, c.renewedForms(old, fresh), old, f.ResponseTime):
 		return fresh, true
 	}
 	c.Remove(old)
@@ -83,7 +83,7 @@ func (c *Cache) candidates(f *Freshening) []*Entry {
 	candidates := slices.Clone(f.Validated)
 	if v, ok := c.memory.Peek(f.Query.Key.Hash); ok && v.of(f.Query.Key) {
 		for _, e := range v.entries() {
-			if e.Rule == f.Query.Rule && !slices.ContainsFunc(candidates, e.is) {
+			if e.Rule == f.Query.Rule && !e.encoded() && !slices.ContainsFunc(candidates, e.is) {
 				candidates = append(candidates, e)
 			}
 		}
@@ -97,10 +97,12 @@ func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fr
 	x := &rfc9111.Exchange{Method: http.MethodGet, Target: f.Target, Request: request, Status: old.Status(), Response: rfc9111.Header(header)}
 	_, why = rfc9111.Storable(x, f.Query.Policy)
 	meta := rfc9111.NewMeta(x, f.Query.Policy, f.RequestTime, f.ResponseTime)
-	return newEntry(c.state, &Parts{
-		Key: old.Key(), URI: old.URI(), Meta: meta, Rule: old.Rule, Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body(),
-		Part: old.Part, Born: f.Born,
-	}), why
+	fresh = newEntry(c.state, &Parts{
+		Key: old.Key(), URI: old.URI(), Meta: meta, Rule: old.Rule, Policy: f.Query.Policy,
+		Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body(), Part: old.Part, Born: f.Born,
+	})
+	fresh.rejected = old.rejected // the content is the same
+	return fresh, why
 }
 
 // FreshenByHead updates the stored responses to GET by the fields of a 200 response to HEAD, or drops those that it shows to be
@@ -113,7 +115,7 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 	}
 	for _, old := range v.entries() {
 		m := old.Facts()
-		if old.Rule != f.Query.Rule || m.RequestTime.After(f.RequestTime) || !old.SelectedBy(f.Query.Fields) ||
+		if old.encoded() || old.Rule != f.Query.Rule || m.RequestTime.After(f.RequestTime) || !old.SelectedBy(f.Query.Fields) ||
 			c.state.Check(&old.Stamp) == invalidation.Invalid {
 			continue
 		}

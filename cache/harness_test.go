@@ -93,7 +93,7 @@ func (w *world) parts(r response) *Parts {
 		Method: http.MethodGet, Target: targetOf(r.uri), Request: rfc9111.Header(r.request), Status: r.status, Response: rfc9111.Header(r.header),
 	}
 	return &Parts{
-		Key: keyOf(r.uri), URI: []byte(r.uri), Meta: rfc9111.NewMeta(x, w.policy, r.sent, r.came), Rule: rule,
+		Key: keyOf(r.uri), URI: []byte(r.uri), Meta: rfc9111.NewMeta(x, w.policy, r.sent, r.came), Rule: rule, Policy: w.policy,
 		Header: rfc9111.StoredHeader(r.header, w.policy), Body: []byte(r.body), Part: r.part, Born: *r.born,
 	}
 }
@@ -134,7 +134,7 @@ func (w *world) stored(uri string) int {
 	if !ok {
 		return 0
 	}
-	return len(v.entries())
+	return v.responses()
 }
 
 // heap returns the bytes of live objects.

@@ -91,7 +91,8 @@ type walker struct {
 	random *rand.Rand
 	now    time.Time
 	flying []underway
-	kept   map[uint64]known // by the response, which may move
+	kept   map[uint64]known           // by the response, which may move
+	formed map[string]rfc9111.Codings // by the body
 	bodies int
 }
 
@@ -103,7 +104,7 @@ func (s *walker) request() http.Header {
 
 func (s *walker) step() {
 	s.now = s.now.Add(time.Duration(1+s.random.IntN(20)) * time.Second)
-	switch n := s.random.IntN(20); {
+	switch n := s.random.IntN(22); {
 	case n < 6:
 		s.flying = append(s.flying, underway{uri: s.uri(), request: s.request(), sent: s.now, born: s.born()})
 	case n < 12:
@@ -114,6 +115,8 @@ func (s *walker) step() {
 		s.validate()
 	case n == 17:
 		s.remove()
+	case n == 20, n == 21:
+		s.encode()
 	case n == 18:
 		uri := s.uri()
 		s.MarkUncacheable(keyOf(uri), s.now.Add(time.Minute), rfc9111.ReasonNoStore)
@@ -149,7 +152,7 @@ func (s *walker) land() {
 		uri: u.uri, born: u.born.Seq, sent: u.sent, came: s.now, date: date, useless: s.now.Add(rfc9111.Keep),
 		vary: []string{"", "X", "Y"}[s.random.IntN(3)],
 	}
-	header := fields(fmt.Sprintf("Cache-Control: max-age=%d", age), "Date: "+date.Format(http.TimeFormat))
+	header := fields(fmt.Sprintf("Cache-Control: max-age=%d", age), "Content-Type: text/plain", "Date: "+date.Format(http.TimeFormat))
 	if u.selected != nil {
 		k.vary = u.old.vary
 	}
@@ -194,6 +197,13 @@ func (s *walker) landValidation(u underway, k known, header http.Header) {
 	k.body = u.old.body
 	// Copies of it, made by other validations, are freshened, too, each as the variant that it is: see TestFreshenAll. Here there is
 	// none, because remembered entries are validated once.
+	switch {
+	case !slices.Contains(s.entries, u.old): // it went meanwhile, and took its forms along: the 304 brings back the response alone
+		delete(s.formed, k.body)
+	case !s.now.Before(u.old.useless): // it may have gone
+		forms := s.Forms(answer)
+		s.formed[k.body] = forms.stored()
+	}
 	if want := s.store(k, &u.old); answer == nil || stored != want || string(answer.Body()) != k.body {
 		s.t.Fatalf("Freshen(%+v) to %+v = %v, %v, want %v", u.old, k, answer != nil, stored, want)
 	}
@@ -230,6 +240,20 @@ func idOf(e *Entry) uint64 {
 	return e.id
 }
 
+// encode adds a form to something that is found. It stays with the response, whatever becomes of that.
+func (s *walker) encode() {
+	o := s.look(s.uri(), s.request())
+	coding := s.policy.Encode.Codings[s.random.IntN(3)]
+	if o.Entry == nil {
+		return
+	}
+	body := s.kept[idOf(o.Entry)].body
+	if added := s.AddForm(o.Entry.Form(coding), formBody(coding, body)); added == s.formed[body].Has(coding) {
+		s.t.Fatalf("AddForm(%s of %s) = %v", coding, body, added)
+	}
+	s.formed[body] = s.formed[body].With(coding)
+}
+
 func (s *walker) check() { s.look(s.uri(), s.request()) }
 
 // look finds, and compares.
@@ -245,6 +269,15 @@ func (s *walker) look(uri string, request http.Header) Outcome {
 	case want != nil && (o.Decision.Action == rfc9111.Serve) != s.now.Before(want.freshUntil):
 		s.t.Fatalf("decision %+v at %v on %+v", o.Decision, s.now, want)
 	}
+	if want != nil {
+		var there []rfc9111.Coding
+		for _, c := range s.policy.Encode.Codings {
+			if s.formed[want.body].Has(c) {
+				there = append(there, c)
+			}
+		}
+		s.wantForms(o, there...)
+	}
 	if o.Uncacheable != s.now.Before(s.marked[uri]) {
 		s.t.Fatalf("marked: %v, want %v", o.Uncacheable, !o.Uncacheable)
 	}
@@ -256,7 +289,7 @@ func TestOracle(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := &walker{
-				world: newWorld(t), random: rand.New(rand.NewPCG(seed, 0)), now: start, kept: map[uint64]known{},
+				world: newWorld(t).encodes(), random: rand.New(rand.NewPCG(seed, 0)), now: start, kept: map[uint64]known{}, formed: map[string]rfc9111.Codings{},
 				oracle: oracle{marked: map[string]time.Time{}},
 			}
 			for range 1000 {

@@ -13,11 +13,13 @@ import (
 )
 
 // Parts is what an entry is made of. Header is the stored header section (rfc9111.StoredHeader); Body must not be changed afterwards.
+// Policy says whether encoded forms are to be made; nil: none.
 type Parts struct {
 	Key    rfc9111.Key
 	URI    []byte
 	Meta   rfc9111.Meta
 	Rule   uint64
+	Policy *rfc9111.Policy
 	Header http.Header
 	Body   []byte
 	Part   Part
@@ -41,7 +43,8 @@ var ids atomic.Uint64
 // newEntry packs parts into an entry. All but a large body is copied.
 func newEntry(state *invalidation.State, p *Parts) *Entry {
 	var layout Entry // on the stack, for the places of the texts alone
-	texts := layout.render(p)
+	encodes, header := encodes(p)
+	texts := layout.render(p, header)
 	e := allocate(texts, p.Body)
 	e.Stamp = state.Stamp(p.Born, p.URI)
 	e.id = ids.Add(1)
@@ -51,20 +54,36 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 	m := &p.Meta
 	e.request, e.response, e.date, e.retain = instant(m.RequestTime), instant(m.ResponseTime), instant(m.Date), instant(m.Retain)
 	e.initialAge, e.lifetime, e.swr, e.staleIfError = m.InitialAge, m.Lifetime, m.StaleWhileRevalidate, m.StaleIfError
-	e.status, e.flags = uint16(m.Status), m.Flags
+	e.status, e.flags = uint16(m.Status), m.Flags&^rfc9111.Encodes
+	if encodes {
+		e.flags |= rfc9111.Encodes
+		e.varyAdded = len(header["Vary"]) > len(p.Header["Vary"])
+	}
 	return e
 }
 
+// encodes reports whether encoded forms are to be made of p, and returns the header to send, which says so in Vary.
+func encodes(p *Parts) (bool, http.Header) {
+	if p.Policy == nil || p.Meta.Flags&rfc9111.Partial != 0 {
+		return false, p.Header
+	}
+	ok, _ := rfc9111.Encodable(p.Policy, p.Meta.Status, rfc9111.Header(p.Header), int64(len(p.Body)))
+	if names, _ := rfc9111.VaryNames(rfc9111.Header(p.Header)); !ok || slices.Contains(names, acceptEncoding) {
+		return ok, p.Header
+	}
+	return true, withVary(p.Header)
+}
+
 // render returns the texts one behind the other, and notes in e where each is.
-func (e *Entry) render(p *Parts) []byte {
-	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(p.Header))
+func (e *Entry) render(p *Parts, header http.Header) []byte {
+	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header))
 	b = append(b, p.Key.Text...)
 	b = append(b, p.URI...)
 	e.key, e.uri = uint32(len(p.Key.Text)), uint32(len(p.URI))
 	b = appendVary(b, p.Meta.Vary)
 	e.varies, e.vary = uint16(len(p.Meta.Vary)), uint32(len(b))-e.key-e.uri
 	start := len(b)
-	b = appendHeader(b, p.Header)
+	b = appendHeader(b, header)
 	e.head = uint32(len(b) - start)
 	v := p.Meta.Validators
 	e.etag, b = locate(b, start, "Etag", v.ETag)
@@ -89,7 +108,7 @@ func locate(b []byte, start int, name, value string) (span, []byte) {
 func allocate(texts, body []byte) *Entry {
 	if len(body) > inlineBody {
 		l := &linked{texts: append([]byte(nil), texts...), body: body}
-		l.Entry.body, l.size, l.linked = int64(len(body)), len(texts), true
+		l.Entry.body, l.size, l.linked = int64(len(body)), uint32(len(texts)), true
 		l.cost = linkedSize + int64(cap(l.texts)) + pages(cap(body))
 		return &l.Entry
 	}
@@ -97,12 +116,27 @@ func allocate(texts, body []byte) *Entry {
 	// Words, for the alignment of the entry. Grow gives the capacity that the allocator has in that size class: that is what it costs.
 	block := slices.Grow([]uint64(nil), (int(entrySize)+size+wordSize-1)/wordSize)
 	e := (*Entry)(unsafe.Pointer(unsafe.SliceData(block)))
-	e.body, e.size = int64(len(body)), size
+	e.body, e.size = int64(len(body)), uint32(size)
 	e.cost = int64(cap(block)) * int64(wordSize)
 	all := e.all()
 	copy(all, texts)
 	copy(all[len(texts):], body)
 	return e
+}
+
+// clone returns a copy of e that lies outside of the arena, for the caller to change before anybody else sees it.
+func (e *Entry) clone() *Entry {
+	body := e.Body()
+	texts := e.all()
+	if !e.linked {
+		texts = texts[:len(texts)-len(body)]
+	}
+	c := allocate(texts, body)
+	cost := c.cost
+	c.Stamp = e.Stamp.Copy()
+	c.record = e.record
+	c.home, c.cost = 0, cost
+	return c
 }
 
 // pages rounds the size of a large block up to whole pages, as the allocator does.

@@ -21,19 +21,19 @@ import (
 // the last version whose purge has returned, then looks.
 func TestConcurrentUse(t *testing.T) {
 	const uris, workers, rounds = 4, 8, 1500
-	w := newWorldOf(t, Options{MaxBytes: 8 << 20, MaxVariants: 3})
+	w := newWorldOf(t, Options{MaxBytes: 8 << 20, MaxVariants: 3}).encodes()
 	var versions, acknowledged [uris]atomic.Int64
 	var purging [uris]sync.Mutex // one purge of a URI at a time, so that acknowledged only rises
 	var found atomic.Int64
 	header := func(version int64) http.Header {
-		return fields("Cache-Control: max-age=60", "Vary: X", fmt.Sprintf(`Etag: "%d"`, version))
+		return fields("Cache-Control: max-age=60", "Content-Type: text/plain", "Vary: X", fmt.Sprintf(`Etag: "%d"`, version))
 	}
 	work := func(random *rand.Rand) {
 		now := time.Now()
 		n := random.IntN(uris)
 		uri := fmt.Sprintf("http://h/%d", n)
 		request := fmt.Sprintf("X: %d", random.IntN(4))
-		switch random.IntN(10) {
+		switch random.IntN(13) {
 		case 0:
 			purging[n].Lock()
 			defer purging[n].Unlock()
@@ -75,6 +75,15 @@ func TestConcurrentUse(t *testing.T) {
 			f := w.validation(q, Outcome{})
 			f.Header = header(versions[n].Load())
 			w.FreshenByHead(f)
+		case 9, 10:
+			if e := w.find(uri, now, request).Entry; e != nil {
+				coding := w.policy.Encode.Codings[random.IntN(3)]
+				if body := formBody(coding, string(e.Body())); random.IntN(8) == 0 {
+					w.RejectForm(e.Form(coding))
+				} else {
+					w.AddForm(e.Form(coding), body)
+				}
+			}
 		default:
 			least := acknowledged[n].Load()
 			o := w.find(uri, now, request)
@@ -84,6 +93,11 @@ func TestConcurrentUse(t *testing.T) {
 			found.Add(1)
 			if version, err := strconv.ParseInt(string(o.Entry.Body()), 10, 64); err != nil || version < least {
 				t.Errorf("found version %s of %s after the purge of version %d had returned", o.Entry.Body(), uri, least)
+			}
+			for c, form := range o.Forms {
+				if form != nil && string(form.Body()) != string(formBody(rfc9111.Coding(c), string(o.Entry.Body()))) {
+					t.Errorf("found %q as a form of version %s of %s", form.Body(), o.Entry.Body(), uri)
+				}
 			}
 		}
 	}

@@ -18,15 +18,15 @@ func (c *Cache) Build(p *Parts) *Entry { return newEntry(c.state, p.whole()) }
 // All but a large body is copied; Body must not be changed afterwards.
 func (c *Cache) Store(p *Parts) (*Entry, bool) {
 	e := c.Build(p)
-	return e, c.put(e, nil, p.Meta.ResponseTime)
+	return e, c.put(e, nil, nil, p.Meta.ResponseTime)
 }
 
-// put stores e, or a copy of it, in the place of replaced, which may be nil, and of the same variant.
-func (c *Cache) put(e, replaced *Entry, now time.Time) bool {
+// put stores e, or a copy of it, with its encoded forms, in the place of replaced, which may be nil, and of the same variant.
+func (c *Cache) put(e *Entry, forms []*Entry, replaced *Entry, now time.Time) bool {
 	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
 		return false
 	}
-	done := c.place(e, replaced, c.maxVariants, now)
+	done := c.place(e, forms, replaced, c.maxVariants, now)
 	if !done.stored {
 		return false
 	}
@@ -40,8 +40,8 @@ func (c *Cache) put(e, replaced *Entry, now time.Time) bool {
 	if others == 0 {
 		return false
 	}
-	c.capped.Add(uint64(done.dropped + others))
-	return c.place(e, replaced, 1, now).stored && c.holds(e.hash)
+	c.capped.Add(uint64(done.dropped + done.next.responses() - 1))
+	return c.place(e, nil, replaced, 1, now).stored && c.holds(e.hash)
 }
 
 func (c *Cache) holds(key [16]byte) bool {
@@ -49,8 +49,8 @@ func (c *Cache) holds(key [16]byte) bool {
 	return ok
 }
 
-// place puts e among the variants of its key, of which there may be max.
-func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) {
+// place puts e and its encoded forms among the variants of its key, of which there may be max.
+func (c *Cache) place(e *Entry, forms []*Entry, replaced *Entry, max int, now time.Time) (done change) {
 	var others []*Entry
 	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
 		if !ok || !old.of(e.Key()) {
@@ -59,9 +59,14 @@ func (c *Cache) place(e, replaced *Entry, max int, now time.Time) (done change) 
 		done = change{next: old}
 		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
 			// Here, so that nobody who moves entries sees it before it can be found.
-			kept := c.memory.arena.adopt(e)
-			if done = old.with(kept, replaced, c.state, max, now); !done.stored {
-				c.memory.arena.release(kept)
+			kept, keptForms := c.memory.arena.adopt(e), make([]*Entry, len(forms))
+			for i, form := range forms {
+				keptForms[i] = c.memory.arena.adopt(form)
+			}
+			if done = old.with(kept, keptForms, replaced, c.state, max, now); !done.stored {
+				for _, unused := range append(keptForms, kept) {
+					c.memory.arena.release(unused)
+				}
 			}
 		}
 		return done.next, true
@@ -77,7 +82,7 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 	piece := part.Facts()
 	for _, old := range v.entries() {
 		whole := old.Facts()
-		if !old.IsPartial() && sameVariant(old, part) && whole.TTL(now) > 0 && rfc9111.Combinable(&whole, &piece) &&
+		if !old.IsPartial() && !old.encoded() && sameVariant(old, part) && whole.TTL(now) > 0 && rfc9111.Combinable(&whole, &piece) &&
 			state.Check(&old.Stamp) == invalidation.Valid {
 			return true
 		}
@@ -85,18 +90,17 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 	return false
 }
 
-// Remove takes e out of the cache, where it is still there: its origin said that it must not be kept any longer. What has taken its
+// Remove takes e and its encoded forms out of the cache, where it is still there: its origin said that it must not be kept any longer. What has taken its
 // place meanwhile stays.
 func (c *Cache) Remove(e *Entry) {
 	var gone []*Entry
 	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
-		at := slices.IndexFunc(old.entries(), e.is)
-		if at < 0 {
+		if !slices.ContainsFunc(old.entries(), e.is) {
 			return old, ok
 		}
-		next, keep := old.without(at)
+		next, taken, keep := old.without(e)
 		if keep { // or the tier tells of it
-			gone = []*Entry{old.entries()[at]}
+			gone = taken
 		}
 		return next, keep
 	})

@@ -132,14 +132,16 @@ func (e *Entry) later(other *Entry) bool {
 	return e.request > other.request
 }
 
-// with returns the variants with e in them, in the place of the same variant and of replaced, which may be nil. An entry of the same
-// variant that is of a later request stays, and e is not stored: whoever comes last does not win for that. Entries that a purge or a
-// reload has made useless go, and so do those that have expired; beyond max, the oldest go, but never e.
-func (v Variants) with(e, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
-	entries := make([]*Entry, 0, len(v.entries())+1)
+// with returns the variants with e and its encoded forms in them, in the place of the same variant and of replaced, which may be nil.
+// An entry of the same variant that is of a later request stays, and e is not stored: whoever comes last does not win for that.
+// Entries that a purge or a reload has made useless go, and so do those that have expired; beyond max, the oldest go, but never e.
+// The encoded forms of what goes go with it.
+func (v Variants) with(e *Entry, forms []*Entry, replaced *Entry, state *invalidation.State, max int, now time.Time) change {
+	entries := make([]*Entry, 0, len(v.entries())+1+len(forms))
 	var gone []*Entry
 	for _, old := range v.entries() {
 		switch {
+		case old.encoded():
 		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
 			gone = append(gone, old)
 		case sameVariant(old, e):
@@ -158,17 +160,34 @@ func (v Variants) with(e, replaced *Entry, state *invalidation.State, max int, n
 		entries = slices.Delete(entries, at, at+1)
 		dropped++
 	}
-	return change{next: variantsOf(e.Key(), append(entries, e), mark{}), stored: true, gone: gone, dropped: dropped}
+	for _, form := range v.entries() {
+		switch {
+		case !form.encoded():
+		case slices.ContainsFunc(entries, form.formOf):
+			entries = append(entries, form)
+		default:
+			gone = append(gone, form)
+		}
+	}
+	entries = append(append(entries, e), forms...)
+	return change{next: variantsOf(e.Key(), entries, mark{}), stored: true, gone: gone, dropped: dropped}
 }
 
-// without returns the variants without the entry at a place, and whether anything worth keeping is left.
-func (v Variants) without(at int) (next Variants, keep bool) {
+// without returns the variants without e and its encoded forms, which are gone, and whether anything worth keeping is left.
+func (v Variants) without(e *Entry) (next Variants, gone []*Entry, keep bool) {
 	key := v.key()
-	rest := slices.Concat(v.entries()[:at], v.entries()[at+1:])
+	var rest []*Entry
+	for _, other := range v.entries() {
+		if other.is(e) || other.formOf(e) {
+			gone = append(gone, other)
+		} else {
+			rest = append(rest, other)
+		}
+	}
 	if len(rest) == 0 {
 		key.Text = bytes.Clone(key.Text)
 	}
-	return variantsOf(key, rest, v.mark()), len(rest) > 0 || v.mark() != mark{}
+	return variantsOf(key, rest, v.mark()), gone, len(rest) > 0 || v.mark() != mark{}
 }
 
 // moved returns the variants with e in the place of the same response.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +27,27 @@ func (f *fill) admit(status int) {
 	if len(header["Date"]) == 0 {
 		header["Date"] = []string{now.UTC().Format(http.TimeFormat)}
 	}
+	if len(header["Content-Encoding"]) > 0 && !f.plain && f.route.Policy.Encode != nil {
+		addVary(header, "Accept-Encoding") // the origin was asked for what one client accepts, which is not done for others
+	}
 	x := f.exchange(status, header)
 	h := &head{
 		status: status, header: header, length: contentLength(header),
 		meta: rfc9111.NewMeta(x, &f.route.Policy, f.requestTime, now), shared: rfc9111.StoredHeader(header, &f.route.Policy),
 	}
 	h.storable, h.reason = f.storable(x, h, now)
+	if ok, _ := rfc9111.Encodable(&f.route.Policy, status, x.Response, h.length); ok && h.storable {
+		h.meta.Flags |= rfc9111.Encodes
+	}
 	f.publish(h)
+}
+
+// addVary adds a field's name to Vary, unless it stands there.
+func addVary(h http.Header, name string) {
+	names, star := rfc9111.VaryNames(rfc9111.Header(h))
+	if !star && !slices.Contains(names, name) {
+		h["Vary"] = append(h["Vary"], name)
+	}
 }
 
 func (f *fill) exchange(status int, header http.Header) *rfc9111.Exchange {

@@ -171,6 +171,7 @@ func (x *exchange) match() bool {
 
 // find builds the key and looks the stored response up.
 func (x *exchange) find() {
+	x.plain = x.route.Policy.Encode != nil
 	key := x.route.AppendKey(x.buf[:0], &x.view)
 	x.buf = key.Text
 	x.query = cache.Query{

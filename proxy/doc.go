@@ -7,6 +7,7 @@
 //	                                         ├▶ fill.go    one fetch per key, detached from the client that caused it
 //	                                         ├▶ follow.go  what each waiting client reads of a fill
 //	                                         ├▶ refresh.go a fill without a client
+//	                                         ├▶ encode.go  the encoded forms of what is stored, beside the requests
 //	                                         ├▶ pass.go    straight to the origin
 //	                                         └▶ write.go   unsafe methods, and what they invalidate
 //

@@ -141,6 +141,7 @@ func (e *explainer) explainMethod() {
 }
 
 func (e *explainer) find() {
+	e.plain = e.route.Policy.Encode != nil
 	q := cache.Query{
 		Key: e.route.AppendKey(nil, &e.view), Fields: (*selecting)(&e.view), Policy: &e.route.Policy, Rule: e.route.Rule, Now: e.now,
 	}
@@ -183,6 +184,7 @@ func (e *explainer) verdict(o cache.Outcome) {
 		m := o.Entry.Meta()
 		e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
 		e.step("stored", "a response with status %d, %d bytes, age %.0f s, %.0f s left to live", m.Status, o.Entry.Size(), e.out.Age, e.out.TTL)
+		e.encoding(&o, &m)
 	}
 	if o.Uncacheable {
 		e.step("hit-for-miss", "the last response could not be stored: %s", o.Because.Explain())
@@ -192,6 +194,32 @@ func (e *explainer) verdict(o cache.Outcome) {
 	if advice := d.Reason.Advice(); d.Action != rfc9111.Serve && advice != "" {
 		e.step("advice", "%s", advice)
 	}
+}
+
+// encoding says in which form the stored response would be sent, and why.
+func (e *explainer) encoding(o *cache.Outcome, m *rfc9111.Meta) {
+	p := &e.route.Policy
+	if p.Encode == nil {
+		return
+	}
+	if ok, why := rfc9111.Encodable(p, m.Status, rfc9111.Header(o.Entry.Header()), o.Entry.Size()); !ok {
+		e.step("encoding", "sent as it is: %s", why)
+		return
+	}
+	send, missing := o.Entry.Answer(&o.Forms, &e.view, p)
+	what := "sent as it is"
+	switch {
+	case send != o.Entry:
+		what = fmt.Sprintf("sent as %s, %d bytes", send.Coding(), send.Size())
+	case rfc9111.NoTransform(&e.view):
+		what += ": the request's no-transform asks for that"
+	case missing == rfc9111.Identity:
+		what += ": the request prefers that, or what it prefers did not come out smaller"
+	}
+	if missing != rfc9111.Identity {
+		what += fmt.Sprintf("; %s would be made for later requests", missing)
+	}
+	e.step("encoding", "%s", what)
 }
 
 func verdictName(d *rfc9111.Decision) string {
@@ -243,6 +271,25 @@ func (e *explainer) judgeResponse() {
 	m := rfc9111.NewMeta(x, &e.route.Policy, e.now, e.now)
 	e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
 	e.step("response", "stored, %s", lifetimeWord(&m, e.out.TTL))
+	e.encodes(x)
+}
+
+// encodes says whether encoded forms would be made of the response that was given.
+func (e *explainer) encodes(x *rfc9111.Exchange) {
+	p := &e.route.Policy
+	if p.Encode == nil {
+		return
+	}
+	if ok, why := rfc9111.Encodable(p, x.Status, x.Response, contentLength(e.q.Response)); !ok {
+		e.step("encoding", "sent as it is: %s", why)
+		return
+	}
+	coding := rfc9111.PreferredCoding(&e.view, p.Encode.Codings, p.Encode.Offers())
+	if coding == rfc9111.Identity || rfc9111.NoTransform(&e.view) {
+		e.step("encoding", "sent as it is: the request asks for no other coding that is made here")
+		return
+	}
+	e.step("encoding", "made as %s at the first hit, if that is smaller, and sent so from then on", coding)
 }
 
 func (e *explainer) ruleWord() string {

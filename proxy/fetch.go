@@ -46,6 +46,9 @@ func (x *exchange) fetch() {
 	x.report.Reason, x.report.Upstream = d.Reason, x.route.Upstream
 	x.status.Forward = d.Forward
 	x.pauseStall()
+	if x.outcome.Uncacheable && x.outcome.Entry == nil {
+		x.plain = false // what will not be stored is not encoded here either: the origin may
+	}
 	if d.Reason == rfc9111.ReasonRequestNoStore {
 		x.pass(d.Reason)
 		return
@@ -299,7 +302,8 @@ func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, []rfc9111.VaryField)
 	m := e.Facts()
 	x.report.Age, x.report.TTL, x.report.Stored = m.Age(x.now), m.TTL(x.now), true
 	x.allowStall(0)
-	x.serveEntry(e, m.Age(time.Now()))
+	forms := x.p.cache.Forms(e)
+	x.serveEntry(e, &forms, m.Age(time.Now()))
 	return answered, nil
 }
 
@@ -369,7 +373,7 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	// The request was forwarded, so this is no hit (RFC 9211, 2.1).
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: status, TTL: d.TTL, HasTTL: true, Detail: d.Reason.String()}
 	x.allowStall(0)
-	x.serveEntry(e, d.Age)
+	x.serveEntry(e, &x.outcome.Forms, d.Age)
 	return true
 }
 

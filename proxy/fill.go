@@ -337,7 +337,7 @@ func (f *fill) commit() {
 	}
 	f.committed = true
 	parts := &cache.Parts{
-		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Header: h.shared,
+		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
 		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born,
 	}
 	if h.status == http.StatusPartialContent {

@@ -19,11 +19,17 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 	for name, values := range header {
 		out[name] = values[:len(values):len(values)]
 	}
+	if h.meta.Flags&rfc9111.Encodes != 0 {
+		addVary(out, "Accept-Encoding") // as the stored response says
+	}
 	x.applyResponseRules(out)
 	status, skip, length := h.status, int64(0), int64(-1)
 	switch {
 	case status == http.StatusOK && rfc9111.Preconditions(&x.view, &h.meta) == http.StatusNotModified:
 		status = http.StatusNotModified
+		if named := rfc9111.NamedForms(&x.view, &h.meta); !named.Has(rfc9111.Identity) {
+			out["Etag"] = []string{rfc9111.EncodedTag(h.meta.Validators.ETag, named.First())}
+		}
 		for name := range out {
 			if describesContent(name) {
 				delete(out, name)

@@ -37,6 +37,7 @@ func isUpgrade(r *http.Request) bool {
 func (x *exchange) pass(why rfc9111.Reason) {
 	x.report.Result, x.report.Reason = cache.ResultPass, why
 	x.status = rfc9111.Status{Forward: x.status.Forward, Detail: why.String()}
+	x.plain = false
 	switch why {
 	case rfc9111.ReasonBypass, rfc9111.ReasonPatternOff:
 		x.report.Result = cache.ResultBypass
@@ -80,6 +81,9 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
 	out := x.outgoing(ctx, &v, &w.attempts)
+	if x.route.Policy.Encode != nil {
+		x.translate(out.Header)
+	}
 	if out.Body != nil && out.Body != http.NoBody {
 		out.Trailer = x.announce(out)
 		body := &patientBody{
@@ -97,6 +101,21 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		delete(x.w.Header(), http.TrailerPrefix+name)
 	}
 	return w
+}
+
+// translate brings a request that passes through into words that the origin knows, on a route whose responses are encoded here. The
+// condition of a write names the tag of the form that its client has read: with the origin's own tag beside it, the write means what
+// it should. Of a read such tags stay as they are: the origin does not know them and sends the whole, which is what a client needs
+// that holds another form of it.
+func (x *exchange) translate(h http.Header) {
+	if x.plain {
+		h["Accept-Encoding"] = []string{rfc9111.Identity.String()}
+	}
+	for _, name := range []string{"If-Match", "If-None-Match"} {
+		if list := h[name]; len(list) > 0 && (name == "If-Match" || !rfc9111.Safe(x.method)) {
+			h[name] = []string{rfc9111.OwnTags(strings.Join(list, ", "))}
+		}
+	}
 }
 
 // passage is the response writer of a request that passes through.

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +56,8 @@ type Proxy struct {
 
 	fills     fills
 	refreshes refreshes
-	asked     asked        // for one of many variants
+	asked     asked // for one of many variants
+	encoder   encoder
 	fetches   atomic.Int64 // requests under way to origins
 	collapsed atomic.Uint64
 	panics    atomic.Uint64
@@ -70,6 +73,10 @@ func New(plan *Plan, c *cache.Cache, purger *invalidation.Purger, log *slog.Logg
 	p := &Proxy{cache: c, purger: purger, log: log, observers: observers}
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.fills.byKey = make(map[[16]byte]*fill)
+	p.encoder.init(c, p.closing, &p.work, func(coding rfc9111.Coding, fault any) {
+		p.panics.Add(1)
+		p.log.Error("encoder panicked", "coding", coding.String(), "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	})
 	p.refreshes.failed = make(map[[16]byte]time.Time)
 	p.plan.Store(plan)
 	return p
@@ -85,18 +92,20 @@ func (p *Proxy) Plan() *Plan { return p.plan.Load() }
 type Stats struct {
 	Fetches   int64  // requests under way to origins
 	Collapsed uint64 // requests that were answered by a fetch another one had begun
-	Panics    uint64 // handlers that panicked
+	Panics    uint64 // handlers and encoders that panicked
+	Encoding  EncodingStats
 }
 
 // Stats returns the figures as they are now.
 func (p *Proxy) Stats() Stats {
-	return Stats{Fetches: p.fetches.Load(), Collapsed: p.collapsed.Load(), Panics: p.panics.Load()}
+	return Stats{Fetches: p.fetches.Load(), Collapsed: p.collapsed.Load(), Panics: p.panics.Load(), Encoding: p.encoder.stats()}
 }
 
-// Shutdown waits for the fetches that still run beside requests. When ctx ends it cancels them, and waits for them to notice.
-// Refreshes that have not begun do not begin any more.
+// Shutdown waits for the fetches and encodings that still run beside requests. When ctx ends it cancels them, and waits for them to
+// notice. Refreshes and encodings that have not begun do not begin any more.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.refreshes.stop()
+	p.encoder.stop()
 	done := make(chan struct{})
 	go func() {
 		p.work.Wait()

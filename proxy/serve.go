@@ -33,36 +33,61 @@ func (x *exchange) hit(e *cache.Entry) {
 	if d.Reason != rfc9111.ReasonNone {
 		x.status.Detail = d.Reason.String()
 	}
-	x.serveEntry(e, d.Age)
+	x.serveEntry(e, &x.outcome.Forms, d.Age)
 }
 
-// serveEntry sends the entry in the form that the request's preconditions and ranges ask for.
-func (x *exchange) serveEntry(e *cache.Entry, age time.Duration) {
-	h := x.w.Header()
+// serveEntry sends the entry, or one of its encoded forms, as the request's preconditions, ranges and accepted codings ask for.
+func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Duration) {
+	send, missing := e.Answer(forms, &x.view, &x.route.Policy)
 	m := e.Facts()
 	if rfc9111.Preconditions(&x.view, &m) == http.StatusNotModified {
-		x.fields(e, true)
-		h["Age"] = x.one(ageString(age))
-		x.applyResponseRules(h)
-		x.writeHeader(http.StatusNotModified)
-		clear(h)
+		x.serveNotModified(e, forms, send, age)
 		return
 	}
+	h := x.w.Header()
+	if x.query.Range != "" {
+		x.storedHeader(e, age)
+		if x.serveRanges(e) { // of the response as it is: the client puts parts of nothing else together
+			return
+		}
+		clear(h)
+	}
+	x.storedHeader(send, age)
+	if send.Status() != http.StatusNoContent {
+		h["Content-Length"] = x.one(lengthString(int(send.Size())))
+	}
+	x.writeHeader(send.Status())
+	// net/http has taken its own copy of the header; what is in the map points into memory that the next request will use.
+	clear(h)
+	if x.method == http.MethodHead {
+		return
+	}
+	if missing != rfc9111.Identity {
+		x.p.encoder.ask(e.Form(missing))
+	}
+	x.writeBody(send.Body())
+}
+
+// serveNotModified sends a 304 instead of the form that would have been sent.
+func (x *exchange) serveNotModified(e *cache.Entry, forms *cache.Forms, send *cache.Entry, age time.Duration) {
+	h := x.w.Header()
+	head, etag := e.NotModified(forms, send, &x.view)
+	x.fields(head, true)
+	if etag != "" {
+		h["Etag"] = x.one(etag)
+	}
+	h["Age"] = x.one(ageString(age))
+	x.applyResponseRules(h)
+	x.writeHeader(http.StatusNotModified)
+	clear(h)
+}
+
+// storedHeader fills the response's header map for an answer with content.
+func (x *exchange) storedHeader(e *cache.Entry, age time.Duration) {
+	h := x.w.Header()
 	x.fields(e, false)
 	h["Age"] = x.one(ageString(age))
 	x.applyResponseRules(h)
-	if x.query.Range != "" && x.serveRanges(e) {
-		return
-	}
-	if e.Status() != http.StatusNoContent {
-		h["Content-Length"] = x.one(lengthString(int(e.Size())))
-	}
-	x.writeHeader(e.Status())
-	// net/http has taken its own copy of the header; what is in the map points into memory that the next request will use.
-	clear(h)
-	if x.method != http.MethodHead {
-		x.writeBody(e.Body())
-	}
 }
 
 // fields puts the stored field lines into the response's header map. For a 304 the fields that describe the content stay out

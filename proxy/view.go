@@ -17,6 +17,8 @@ type view struct {
 	target rfc9111.Target
 	client netip.Addr
 	route  *rules.Route
+	// plain asks the origin for its response without content coding, whatever the client accepts, because encoded forms are made here.
+	plain bool
 }
 
 // Field implements rfc9111.Fields.
@@ -51,11 +53,15 @@ func (v *view) size() (n int) {
 	return n
 }
 
-// selecting is a view whose fields are normalised as the route asks: what Vary compares, and what the origin is sent.
+// selecting is a view whose fields are normalised as the route asks: what Vary compares, and what the origin is sent. Where the
+// origin is asked for no coding, Accept-Encoding is the same for all: an origin's Vary by it makes no further variants.
 type selecting view
 
 // Field implements rfc9111.Fields.
 func (s *selecting) Field(name string) (string, int) {
+	if s.plain && name == "Accept-Encoding" {
+		return rfc9111.Identity.String(), 1
+	}
 	value, lines := (*view)(s).Field(name)
 	if lines == 0 {
 		return value, lines

@@ -127,7 +127,7 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	get := x.view
 	get.method = http.MethodGet
 	p.keep = &kept{limit: x.route.MaxObjectBytes, parts: &cache.Parts{
-		Key: x.route.AppendKey(nil, &get), URI: x.route.AppendURI(nil, &x.target), Rule: x.route.Rule, Born: born,
+		Key: x.route.AppendKey(nil, &get), URI: x.route.AppendURI(nil, &x.target), Rule: x.route.Rule, Policy: &x.route.Policy, Born: born,
 		Meta:   rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now()),
 		Header: rfc9111.StoredHeader(h.Clone(), &x.route.Policy),
 	}}

@@ -128,6 +128,7 @@ type responseDirectives struct {
 	noStore, noCache, private, public bool
 	mustRevalidate, proxyRevalidate   bool
 	mustUnderstand, immutable         bool
+	noTransform                       bool
 
 	maxAge, sMaxAge                    delta
 	staleWhileRevalidate, staleIfError delta // unset where their argument is no number
@@ -175,6 +176,8 @@ func (r *responseDirectives) add(d *directive) {
 		r.mustUnderstand = true
 	case d.is("immutable"):
 		r.immutable = true
+	case d.is("no-transform"):
+		r.noTransform = true
 	case d.is("stale-while-revalidate"):
 		permit(&r.staleWhileRevalidate, d)
 	case d.is("stale-if-error"):

@@ -45,6 +45,9 @@ const (
 	HeuristicLifetime
 	// Partial: a 206 is stored (3.3).
 	Partial
+	// Encodes: it is sent in codings of the cache's own too. NewMeta does not set it, because it does not see the content; see
+	// Encodable.
+	Encodes
 )
 
 // Meta is what the rules need to know of a stored response, computed once when it is stored. It must not be changed.

@@ -33,6 +33,8 @@ type Policy struct {
 	StoreUnkeyedCORS bool
 	// StorePost stores responses to POST that have an explicit lifetime and name their target in Content-Location (RFC 9110, 9.3.3).
 	StorePost bool
+	// Encode says which encoded forms are made of responses; nil: none.
+	Encode *Encoding `json:",omitempty"`
 	// Targeted lists the targeted fields that are obeyed (RFC 9213), in canonical form, the most specific first.
 	Targeted []string
 }

@@ -80,6 +80,8 @@ func (r *responseDirectives) flag(name string) *bool {
 		return &r.mustUnderstand
 	case "immutable":
 		return &r.immutable
+	case "no-transform":
+		return &r.noTransform
 	}
 	return nil
 }

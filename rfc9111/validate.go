@@ -39,14 +39,14 @@ func wellFormed(tag string) bool {
 }
 
 // Preconditions evaluates the request's If-None-Match, or else its If-Modified-Since, against a stored response (4.3.2; RFC 9110, 13.2):
-// 304, or 0 where the response is to be sent whole. If-Match and If-Unmodified-Since are for the origin alone. It does not allocate
+// 304, or 0 where the response is to be sent whole. The entity tags of its encoded forms are as good as its own. If-Match and If-Unmodified-Since are for the origin alone. It does not allocate
 // for single-line fields.
 func Preconditions(req Fields, m *Meta) int {
 	if m.Status < 200 || m.Status > 299 {
 		return 0 // RFC 9110, 13.2.1
 	}
-	if list, lines := req.Field("If-None-Match"); lines > 0 {
-		if anyTagMatches(list, m.Validators.ETag) {
+	if _, lines := req.Field("If-None-Match"); lines > 0 {
+		if NamedForms(req, m) != 0 {
 			return http.StatusNotModified
 		}
 		return 0
@@ -55,19 +55,6 @@ func Preconditions(req Fields, m *Meta) int {
 		return http.StatusNotModified
 	}
 	return 0
-}
-
-// anyTagMatches compares weakly (RFC 9110, 13.1.2). Tags that are not well formed match byte by byte.
-func anyTagMatches(list, tag string) bool {
-	if trim(list) == "*" {
-		return true
-	}
-	for member, rest := nextMember(list); member != ""; member, rest = nextMember(rest) {
-		if weaklyEqual(member, tag) {
-			return true
-		}
-	}
-	return false
 }
 
 // modifiedSince reports whether the stored response was modified after the given date; where it has no Last-Modified its Date counts.

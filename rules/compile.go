@@ -27,6 +27,7 @@ type Options struct {
 	MaxLifetime     time.Duration // 0: none
 	TargetedFields  []string      // RFC 9213, most specific first
 	MaxObjectBytes  int64
+	Encode          EncodeSpec // checked
 }
 
 // Error is one mistake in a route.

@@ -78,6 +78,7 @@ func (c *routeCompiler) policy(s *CacheSpec) {
 		StoreAuthorized:      s.Store.Authorized,
 		StoreUnkeyedCORS:     s.Store.UnkeyedCORS,
 		StorePost:            s.Store.Post,
+		Encode:               c.encoding(&s.Encode),
 	}
 	for _, name := range c.options.TargetedFields {
 		p.Targeted = append(p.Targeted, http.CanonicalHeaderKey(name))
@@ -146,7 +147,11 @@ func (c *routeCompiler) key(s *KeySpec) keyRule {
 	seen := map[string]bool{}
 	unkeyed := guard("is in the key by key.host", "Host")
 	for i, name := range s.Headers {
-		if canonical, ok := c.fieldName(name, element(at("cache", "key", "headers"), i), unkeyed, seen); ok {
+		path := element(at("cache", "key", "headers"), i)
+		switch canonical, ok := c.fieldName(name, path, unkeyed, seen); {
+		case ok && canonical == "Accept-Encoding" && c.route.Policy.Encode != nil:
+			c.warnf(path, "is left out of the key: the route encodes responses itself (cache.encode), and asks for none that are encoded")
+		case ok:
 			k.headers = append(k.headers, canonical)
 		}
 	}

@@ -39,6 +39,7 @@ func TestFingerprint(t *testing.T) {
 		"empty lists": func(s *Spec) {
 			s.Cache.StatusTTL, s.Cache.Key.Headers, s.Headers.Request.Set = map[int]time.Duration{}, []string{}, map[string]string{}
 		},
+		"encode of nothing":  func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{}, MinBytes: ptr(int64(9))} },
 		"default upstream":   func(s *Spec) { s.Upstream = "" },
 		"rewrite of nothing": func(s *Spec) { s.Rewrite.AddPrefix = "/" },
 	} {
@@ -75,6 +76,12 @@ func TestFingerprint(t *testing.T) {
 		"key.version":            func(s *Spec) { s.Cache.Key.Version = "1" },
 		"vary.normalize":         func(s *Spec) { s.Cache.Vary.Normalize = map[string][]string{"X": {"1"}} },
 		"vary.sort":              func(s *Spec) { s.Cache.Vary.Sort = []string{"X"} },
+		"encode":                 func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{"br"}, Types: []string{"text/*"}} },
+		"encode.algorithms":      func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{"gzip"}, Types: []string{"text/*"}} },
+		"encode.types":           func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{"br"}, Types: []string{"text/html"}} },
+		"encode.min_bytes": func(s *Spec) {
+			s.Cache.Encode = EncodeSpec{Algorithms: []string{"br"}, Types: []string{"text/*"}, MinBytes: ptr(int64(9))}
+		},
 	} {
 		got := rule(change, nil)
 		if other := seen[got]; other != "" {

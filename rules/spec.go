@@ -63,6 +63,7 @@ type CacheSpec struct {
 	Vary                 VarySpec              `yaml:"vary" doc:"How request fields are brought into one form before a response is selected, and before they reach the upstream."`
 	CompleteRanges       bool                  `yaml:"complete_ranges" doc:"Whether the missing rest of a stored part is fetched and the whole served." default:"false"`
 	MaxObjectBytes       *int64                `yaml:"max_object_bytes" doc:"Largest response body that is stored. Default: cache.l1.max_object_bytes." unit:"bytes"`
+	Encode               EncodeSpec            `yaml:"encode" doc:"Encoded forms of stored responses. Absent keys are as in cache.encode."`
 	Collapse             CollapseSpec          `yaml:"collapse" doc:"How requests for the same key wait for one fetch."`
 }
 
@@ -96,6 +97,13 @@ type QuerySpec struct {
 type VarySpec struct {
 	Normalize map[string][]string `yaml:"normalize" doc:"Values that a request field may have; what asks for none of them becomes the first. Accept-Language is negotiated by weight, other fields are compared whole."`
 	Sort      []string            `yaml:"sort" doc:"Request fields whose comma-separated members may change places."`
+}
+
+// EncodeSpec says which encoded forms of stored responses are made for clients. What is nil is inherited.
+type EncodeSpec struct {
+	Algorithms []string `yaml:"algorithms" doc:"Content codings, the preferred one first; [] makes none. Default: those of cache.encode." enum:"br,zstd,gzip"`
+	MinBytes   *int64   `yaml:"min_bytes" doc:"Smaller bodies stay as they are. Default: that of cache.encode." unit:"bytes"`
+	Types      []string `yaml:"types" doc:"Media types that are encoded; * is any run of characters. Default: those of cache.encode."`
 }
 
 // CollapseSpec says how requests for the same key share one fetch.

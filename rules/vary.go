@@ -3,6 +3,8 @@ package rules
 import (
 	"slices"
 	"strings"
+
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
 // varyRule brings request fields into one form. It is the same for selecting a stored response, for the key, and for
@@ -69,7 +71,7 @@ func normalizeEncoding(value string) string {
 	for more := true; more; {
 		var member string
 		member, value, more = strings.Cut(value, ",")
-		name, weight := weighted(member)
+		name, weight := rfc9111.CutWeight(member)
 		var coding int
 		switch {
 		case strings.EqualFold(name, "br"):
@@ -97,7 +99,7 @@ func normalizeLanguage(value string, tags []string) string {
 	for all, more := value, true; more; {
 		var member string
 		member, all, more = strings.Cut(all, ",")
-		r, weight := weighted(member)
+		r, weight := rfc9111.CutWeight(member)
 		if weight <= bestWeight {
 			continue
 		}
@@ -136,7 +138,7 @@ func refusesLanguage(value, tag string) bool {
 	for more := true; more; {
 		var member string
 		member, value, more = strings.Cut(value, ",")
-		if r, weight := weighted(member); weight == 0 && (strings.EqualFold(r, tag) || r != "" && hasRange(tag, r)) {
+		if r, weight := rfc9111.CutWeight(member); weight == 0 && (strings.EqualFold(r, tag) || r != "" && hasRange(tag, r)) {
 			return true
 		}
 	}
@@ -149,40 +151,6 @@ func hasRange(tag, r string) bool {
 
 // shorterRange drops the last subtag. A single letter before it, which RFC 4647, 3.4 drops as well, ends no tag.
 func shorterRange(r string) string { return r[:max(strings.LastIndexByte(r, '-'), 0)] }
-
-// weighted splits a list member into its value and its weight in thousandths (RFC 9110, 12.4.2). A weight that is no
-// weight counts as 0: what cannot be read is not asked for.
-func weighted(member string) (name string, weight int) {
-	name, params, _ := strings.Cut(member, ";")
-	weight = 1000
-	for more := params != ""; more; {
-		var param string
-		param, params, more = strings.Cut(params, ";")
-		key, q, _ := strings.Cut(param, "=")
-		if strings.EqualFold(strings.Trim(key, " \t"), "q") {
-			weight = parseWeight(strings.Trim(q, " \t"))
-		}
-	}
-	return strings.Trim(name, " \t"), weight
-}
-
-func parseWeight(q string) int {
-	if q == "" || q[0] > '1' || q[0] < '0' || len(q) > 5 || len(q) > 1 && q[1] != '.' {
-		return 0
-	}
-	weight, unit := int(q[0]-'0')*1000, 100
-	for i := 2; i < len(q); i++ {
-		if q[i] < '0' || q[i] > '9' {
-			return 0
-		}
-		weight += int(q[i]-'0') * unit
-		unit /= 10
-	}
-	if weight > 1000 {
-		return 0
-	}
-	return weight
-}
 
 // sortMembers sorts the members of a list (RFC 9110, 5.6.1), without whitespace around them and their parameters, and
 // without the empty ones. A value whose last quoted string has no end is no list, and stays as it is.

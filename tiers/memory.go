@@ -194,6 +194,11 @@ func (m *Memory[K, V]) Swap(k K, f func(old V) (V, bool)) bool {
 	return m.shardOf(k).swap(k, f)
 }
 
+// MaxCost returns the most that a key and its value may cost to be stored.
+func (m *Memory[K, V]) MaxCost() int64 {
+	return m.shards[0].budget - m.shards[0].overhead // neither ever changes, and all shards have the same
+}
+
 // Delete removes the value under k and reports whether there was one.
 func (m *Memory[K, V]) Delete(k K) bool {
 	s := m.shardOf(k)

@@ -71,6 +71,10 @@ func (l *loader) checkCache() {
 	if c.DefaultTTL > c.MaxLifetime {
 		l.warn(location{"cache", "default_ttl"}, fmt.Sprintf("cut to cache.max_lifetime, which is %s", FormatDuration(c.MaxLifetime)))
 	}
+	encode := c.Encode.spec()
+	for _, mistake := range encode.Check() {
+		l.refuse(append(location{"cache", "encode"}, mistake.Path...), mistake.Msg)
+	}
 	seen := map[string]int{}
 	for i, name := range c.TargetedFields {
 		if j, ok := seen[fold(name)]; ok {

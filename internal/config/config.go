@@ -92,6 +92,7 @@ type Cache struct {
 	MaxLifetime    time.Duration `yaml:"max_lifetime" default:"1d" min:"1s" doc:"No entry outlives it, stale time included; a longer ttl is cut."`
 	L1             L1            `yaml:"l1" doc:"The memory tier."`
 	Log            CacheLog      `yaml:"log" doc:"The invalidation log."`
+	Encode         Encode        `yaml:"encode" doc:"Encoded forms of stored responses, made here from the one that the upstream sends without a coding."`
 	MaxVariants    int           `yaml:"max_variants" default:"32" min:"1" doc:"Stored responses of one key that differ by Vary; more: the oldest goes."`
 }
 
@@ -100,6 +101,18 @@ type L1 struct {
 	MaxBytes       int64  `yaml:"max_bytes" default:"256MiB" unit:"bytes" min:"1MiB" doc:"Memory for entries, with headers, keys and bookkeeping."`
 	MaxObjectBytes int64  `yaml:"max_object_bytes" default:"8MiB" unit:"bytes" min:"1" doc:"The largest body that is stored; routes may set their own."`
 	Policy         string `yaml:"policy" default:"auto" enum:"auto,lru" doc:"What goes first for want of room. auto resists scans."`
+}
+
+// Encode says which encoded forms of stored responses are made for clients.
+type Encode struct {
+	Algorithms []string `yaml:"algorithms" default:"[br, zstd, gzip]" enum:"br,zstd,gzip" doc:"Content codings, the preferred one first; [] makes none, and lets the upstream encode."`
+	MinBytes   int64    `yaml:"min_bytes" default:"1KiB" unit:"bytes" doc:"Smaller bodies stay as they are."`
+	Types      []string `yaml:"types" default:"['text/*', application/json, 'application/*+json', application/javascript, application/xml, 'application/*+xml', application/wasm, image/svg+xml, image/bmp, image/x-icon, font/ttf, font/otf, application/vnd.ms-fontobject]" doc:"Media types that are encoded; * is any run of characters."`
+}
+
+// spec is the form in which routes inherit it.
+func (e *Encode) spec() rules.EncodeSpec {
+	return rules.EncodeSpec{Algorithms: e.Algorithms, MinBytes: &e.MinBytes, Types: e.Types}
 }
 
 // CacheLog bounds the applied state of the invalidation log.
@@ -130,5 +143,6 @@ func (c *Config) RouteOptions() rules.Options {
 		MaxLifetime:     c.Cache.MaxLifetime,
 		TargetedFields:  c.Cache.TargetedFields,
 		MaxObjectBytes:  c.Cache.L1.MaxObjectBytes,
+		Encode:          c.Cache.Encode.spec(),
 	}
 }

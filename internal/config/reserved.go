@@ -15,7 +15,6 @@ var reservedKeys = map[string]string{
 	"listen[].fast_lane": "the fast lane",
 
 	"cache.key_prefix":      "the Redis tier",
-	"cache.encode":          "encoding for clients",
 	"cache.on_partition":    "invalidation across instances",
 	"cache.sweep":           "the Redis tier",
 	"cache.tag_headers":     "purging by tags",

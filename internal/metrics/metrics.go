@@ -12,6 +12,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
@@ -144,6 +145,8 @@ var (
 	variants       = counter("variants_dropped_total", "Stored responses that went because their key had too many.")
 	collapsed      = counter("collapsed_requests_total", "Requests that were answered by a fetch that another one had begun.")
 	fetches        = gauge("fetches_in_flight", "Requests to upstreams under way.")
+	encodings      = counter("encodings_total", "Encoded forms of stored responses that were asked for, by what became of them.", "coding", "result")
+	encodingQueue  = gauge("encodings_waiting", "Encoded forms that wait to be made.")
 	panics         = counter("panics_total", "Handlers that panicked.")
 	invalidations  = counter("invalidations_total", "Purges that were logged, by what they select and what becomes of it.", "kind", "strategy")
 	appliedSeq     = gauge("log_applied_seq", "Position in the log of purges that this instance has applied.")
@@ -164,7 +167,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 		out <- d
 	}
 	for _, f := range []figure{
-		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, panics,
+		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, encodings, encodingQueue, panics,
 		invalidations, appliedSeq, openConns, maxConns, refusedConns, malformed, accessLogLost, targets, breakers, retries,
 	} {
 		out <- f.desc
@@ -188,6 +191,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	collapsed.send(out, float64(p.Collapsed))
 	fetches.send(out, float64(p.Fetches))
 	panics.send(out, float64(p.Panics))
+	collectEncodings(out, &p.Encoding)
 
 	for _, n := range m.sources.Purges() {
 		invalidations.send(out, float64(n.Total), n.Kind.String(), n.Strategy.String())
@@ -203,6 +207,15 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 
 	for name, u := range m.sources.Upstreams() {
 		collectUpstream(out, name, &u)
+	}
+}
+
+func collectEncodings(out chan<- prometheus.Metric, s *proxy.EncodingStats) {
+	encodingQueue.send(out, float64(s.Waiting))
+	for coding := rfc9111.Brotli; coding < rfc9111.CodingCount; coding++ {
+		for result, n := range s.Counts[coding] {
+			encodings.send(out, float64(n), coding.String(), proxy.EncodingResult(result).String())
+		}
 	}
 }
 
