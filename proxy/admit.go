@@ -172,6 +172,9 @@ func (f *fill) publish(h *head) {
 		f.gatherBody()
 		return
 	}
+	if h.length == 0 || bodiless(h.status) {
+		f.commit() // it is whole already: whoever sees it finds it in the cache from then on
+	}
 	f.broadcast()
 }
 

@@ -135,6 +135,9 @@ func (x *exchange) writeBody(body []byte) {
 		}
 		body = body[pieceSize:]
 	}
+	if len(body) == 0 {
+		return // a status without content does not let itself be written to at all
+	}
 	x.allowStall(len(body))
 	n, err := x.w.Write(body)
 	x.report.Bytes += int64(n)

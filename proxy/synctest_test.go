@@ -250,3 +250,30 @@ func TestShutdownWaitsForFetchesAndThenEndsThem(t *testing.T) {
 		}
 	})
 }
+
+// TestAnEmptyAnswerIsStoredWhenItIsSeen: a response without content is whole with its head. Who has it finds it in the cache, even
+// while the handler that made it has not returned.
+func TestAnEmptyAnswerIsStoredWhenItIsSeen(t *testing.T) {
+	for _, status := range []int{http.StatusOK, http.StatusNoContent, http.StatusNotFound} {
+		release := make(chan struct{})
+		p, _ := inProcess(t, &rules.CacheSpec{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			if status != http.StatusNoContent {
+				w.Header().Set("Content-Length", "0")
+			}
+			w.WriteHeader(status)
+			<-release
+		})
+		for i, want := range []string{"stored", "hit"} {
+			w := httptest.NewRecorder()
+			p.ServeHTTP(w, request(t.Context(), "/empty"))
+			if got := w.Result().Header.Get("Cache-Status"); w.Code != status || !strings.Contains(got, want) {
+				t.Errorf("request %d: %d, Cache-Status %q, want %d and %s", i, w.Code, got, status, want)
+			}
+		}
+		close(release)
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
