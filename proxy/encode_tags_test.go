@@ -88,6 +88,26 @@ func TestRangesAreOfTheIdentity(t *testing.T) {
 	}
 }
 
+// All forms of a response have one date: it does not tell which of them a client holds that accepts more than one (RFC 9110, 13.1.5).
+func TestIfRangeByDate(t *testing.T) {
+	const modified = "Mon, 01 Jan 2024 10:00:00 GMT"
+	origin := newShop(t, page("Cache-Control: max-age=60", "Last-Modified: "+modified))
+	r := newRig(t, origin.URL, nil, encoding)
+	r.warm("/", "br")
+	for path, forms := range map[string][2]string{"/": {"br", ""}, "/new": {"", ""}} {
+		for i, accept := range []string{"br", "identity"} {
+			a := r.get(path, "Range: bytes=10-19", "If-Range: "+modified, "Accept-Encoding: "+accept)
+			status := 200
+			if accept == "identity" {
+				status = 206
+			}
+			if a.status != status || a.header.Get("Content-Encoding") != forms[i] {
+				t.Errorf("%s, accepting %s: %d %v, want %d", path, accept, a.status, a.header, status)
+			}
+		}
+	}
+}
+
 func TestValidationKeepsTheForms(t *testing.T) {
 	for _, size := range []string{"small", "large"} {
 		origin := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {

@@ -38,6 +38,9 @@ type Codings uint8
 
 const allCodings = Codings(1<<CodingCount - 1)
 
+// everyCoding lists those that can be made.
+var everyCoding = []Coding{Brotli, Zstd, Gzip}
+
 // Has reports whether c is in the set.
 func (s Codings) Has(c Coding) bool { return s&(1<<c) != 0 }
 
