@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,5 +190,67 @@ func TestVariantsInArena(t *testing.T) {
 		if !o.Uncacheable || o.Because != rfc9111.ReasonNoStore {
 			t.Error("the mark was lost")
 		}
+	}
+}
+
+// TestArenaChangedByMany: several goroutines store, encode, freshen and take away at once, and so move each other's entries. Each must be
+// counted once, and nobody may find anything but his own.
+func TestArenaChangedByMany(t *testing.T) {
+	const keys, writers, rounds = 2_500, 4, 5_000
+	w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 3}).encodes()
+	moved := w.memory.arena.adopted
+	var stored, changed atomic.Uint64
+	work := func(random *rand.Rand) {
+		r, variant := page(random.IntN(keys)), fmt.Sprint("X: ", random.IntN(2))
+		r.request, r.header = fields(variant), fields("Cache-Control: max-age=3600", `Etag: "x"`, "Content-Type: text/plain", "Vary: X")
+		q := w.query(r.uri, start, variant)
+		o := w.Find(q)
+		coding := w.policy.Encode.Codings[random.IntN(3)]
+		if o.Entry != nil {
+			w.wantBody(o, r.body)
+		}
+		switch op := random.IntN(16); {
+		case o.Entry == nil || op < 5:
+			w.Store(w.parts(r))
+			stored.Add(1)
+			return
+		case op < 7:
+			w.RejectForm(o.Entry.Form(coding))
+		case op == 7:
+			w.Remove(o.Entry)
+		case op == 8:
+			w.Free(q.Key.Hash)
+		case op == 9:
+			w.MarkUncacheable(q.Key, start.Add(time.Minute), rfc9111.ReasonNoStore)
+		case op == 10:
+			f := w.validation(q, o, `Etag: "x"`, "Cache-Control: max-age=7200")
+			f.RequestTime, f.ResponseTime = start.Add(time.Second), start.Add(time.Second)
+			w.Freshen(f)
+		default:
+			w.AddForm(o.Entry.Form(coding), formBody(coding, r.body))
+		}
+		changed.Add(1)
+	}
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 2))
+			for range rounds {
+				work(random)
+			}
+		})
+	}
+	wg.Wait()
+	w.wantAccounts(t)
+	if moved = w.memory.arena.adopted - moved; changed.Load() < rounds || moved < 2*stored.Load() {
+		t.Errorf("%d changes, %d stored, %d copied: that is no proof", changed.Load(), stored.Load(), moved)
+	}
+	w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+	w.wantAccounts(t)
+	if w.memory.arena.living != 0 || w.memory.arena.sealed > 0 {
+		t.Errorf("when all is gone there are %d bytes in %d chunks", w.memory.arena.living, w.memory.arena.sealed)
+	}
+	if names := len(*w.memory.others.slots.Load()) - len(w.memory.others.free); names != 0 {
+		t.Errorf("when all is gone %d names are left", names)
 	}
 }

@@ -95,16 +95,27 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 }
 
 // others returns the responses that the request does not select but that a validation may name. Only an entity tag can name one
-// (RFC 9110, 8.8.3): it is unique among all representations of a resource, which a date is not.
+// (RFC 9110, 8.8.3): it is unique among all representations of a resource, which a date is not. Many origins have one weak tag for a
+// response in all codings, so none is asked about in a coding that the request does not accept.
 func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
 	for _, e := range v.entries() {
-		if e.Rule == q.Rule && !e.IsPartial() && !e.encoded() && e.etag.size > 0 && e.retained(q.Now) &&
+		if e.Rule == q.Rule && !e.IsPartial() && !e.encoded() && e.etag.size > 0 && e.retained(q.Now) && e.readable(q.Fields) &&
 			c.state.Check(&e.Stamp) == invalidation.Valid {
 			others = append(others, e)
 		}
 	}
 	return others
+}
+
+// readable reports whether the request accepts all codings that the entry's origin has given it.
+func (e *Entry) readable(req rfc9111.Fields) bool {
+	for name, value := range e.Fields() {
+		if name == "Content-Encoding" && !rfc9111.AcceptsCodings(req, value) {
+			return false
+		}
+	}
+	return true
 }
 
 // SelectedBy reports whether a request with these fields selects the entry (RFC 9111, 4.1). It does not allocate for single-line fields.

@@ -88,6 +88,63 @@ func TestRangesAreOfTheIdentity(t *testing.T) {
 	}
 }
 
+// All forms of a response have one date: it does not tell which of them a client holds that accepts more than one (RFC 9110, 13.1.5).
+func TestIfRangeByDate(t *testing.T) {
+	const modified = "Mon, 01 Jan 2024 10:00:00 GMT"
+	origin := newShop(t, page("Cache-Control: max-age=60", "Last-Modified: "+modified))
+	r := newRig(t, origin.URL, nil, encoding)
+	r.warm("/", "br")
+	for path, forms := range map[string][2]string{"/": {"br", ""}, "/new": {"", ""}} {
+		for i, accept := range []string{"br", "identity"} {
+			a := r.get(path, "Range: bytes=10-19", "If-Range: "+modified, "Accept-Encoding: "+accept)
+			status := 200
+			if accept == "identity" {
+				status = 206
+			}
+			if a.status != status || a.header.Get("Content-Encoding") != forms[i] {
+				t.Errorf("%s, accepting %s: %d %v, want %d", path, accept, a.status, a.header, status)
+			}
+		}
+	}
+}
+
+// TestOneWeakTagForAllCodings: many origins compare tags before they compress, so that a 304 says nothing of the coding. What one client
+// was sent in a coding must not come to another one that does not accept it.
+func TestOneWeakTagForAllCodings(t *testing.T) {
+	for name, settings := range map[string][]setting{"encoding here": {encoding}, "encoding there": nil} {
+		t.Run(name, func(t *testing.T) {
+			control := "no-store" // at first, so that the origin is asked for what each client accepts
+			o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+				h := w.Header()
+				h.Set("ETag", `W/"abc"`)
+				h.Set("Cache-Control", control)
+				h.Set("Vary", "Accept-Encoding")
+				h.Set("Content-Type", "text/html")
+				switch {
+				case q.Header.Get("If-None-Match") == `W/"abc"`:
+					w.WriteHeader(http.StatusNotModified)
+				case q.Header.Get("Accept-Encoding") == "gzip":
+					h.Set("Content-Encoding", "gzip")
+					io.WriteString(w, "in gzip")
+				default:
+					io.WriteString(w, "plain")
+				}
+			})
+			r := newRig(t, o.URL, nil, settings...)
+			r.get("/")
+			control = "max-age=60"
+			if a := r.get("/", "Accept-Encoding: gzip"); a.body != "in gzip" {
+				t.Fatalf("the origin was not asked for gzip: %q", a.body)
+			}
+			for range 2 {
+				if a := r.get("/", "Accept-Encoding: identity"); a.body != "plain" || a.header.Get("Content-Encoding") != "" {
+					t.Errorf("%q, %v", a.body, a.header)
+				}
+			}
+		})
+	}
+}
+
 func TestValidationKeepsTheForms(t *testing.T) {
 	for _, size := range []string{"small", "large"} {
 		origin := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {

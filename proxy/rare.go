@@ -10,9 +10,9 @@ import (
 // plenty is how many variants of a key are stored as they come. Compressed or not, and a few languages: most pages have no more.
 const plenty = 4
 
-// rare reports whether the response is one of many variants of its key, and nobody has asked for this one before. It is not stored then:
-// by a field that pages vary by, with a value that is another each time, a client could fill each page's place with variants that
-// nobody will ask for again, and so drive out the other pages.
+// rare reports whether the response is one of many variants of its key, and nobody else asks for this one, or has done so before. It
+// is not stored then: by a field that pages vary by, with a value that is another each time, a client could fill each page's place
+// with variants that nobody will ask for again, and so drive out the other pages.
 func (f *fill) rare(h *head) bool {
 	if len(h.meta.Vary) == 0 || f.wanted.selected != nil || f.p.cache.Count(f.key) < plenty {
 		return false
@@ -23,7 +23,15 @@ func (f *fill) rare(h *head) bool {
 		text = rfc9111.AppendPart(text, v.Value)
 	}
 	hash := rfc9111.NewKey(text).Hash
-	return !f.p.asked.again(binary.LittleEndian.Uint64(hash[:]))
+	return !f.p.asked.again(binary.LittleEndian.Uint64(hash[:])) && !f.awaited()
+}
+
+// awaited reports whether others wait for the response with the client that began the fetch: they have asked for it too, as far as
+// anybody can tell before they have seen what it varies by. Each of them would fetch for itself what is not stored.
+func (f *fill) awaited() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.stream.readers) > 1
 }
 
 // askedSlots is how many hashes an asked remembers: 256 KiB of them.

@@ -16,8 +16,9 @@ var spoofed = setOf(
 	"X-Real-Ip", "X-Client-Ip", "Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "X-True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip",
 	"X-Remote-Addr", "X-Remote-Ip", "X-Originating-Ip", "X-Proxyuser-Ip", "X-Azure-Clientip", "X-Azure-Socketip",
 	// Which host, scheme, path and method are meant.
-	"X-Host", "X-Original-Host", "X-Backend-Host", "X-Proxy-Host", "Proxy-Host", "X-Http-Host-Override",
-	"X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Https", "X-Arr-Ssl",
+	"X-Host", "X-Original-Host", "X-Backend-Host", "X-Proxy-Host", "Proxy-Host", "X-Http-Host-Override", "Fastly-Host",
+	"X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Https", "X-Arr-Ssl", "Fastly-Ssl",
+	"Cf-Visitor", "Cloudfront-Forwarded-Proto",
 	"X-Original-Url", "X-Original-Uri", "X-Original-Path", "X-Rewrite-Url", "X-Rewrite-Uri", "X-Override-Url", "X-Request-Uri", "Request-Uri",
 	"X-Http-Destinationurl", "Destination-Url", "Base-Url", "X-Script-Name", "X-Envoy-Original-Path",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",

@@ -38,9 +38,12 @@ func namesFile(path string) bool {
 	return false
 }
 
-// isPage reports whether a media type is that of a page or of data for programs.
+// isPage reports whether a media type is that of a page or of data for programs. Pictures that are XML are files.
 func isPage(kind string) bool {
 	kind, _, _ = strings.Cut(kind, ";")
-	kind = strings.ToLower(trim(kind))
-	return kind == "text/html" || kind == "application/xhtml+xml" || kind == "application/json" || strings.HasSuffix(kind, "+json")
+	switch kind = strings.ToLower(trim(kind)); kind {
+	case "text/html", "application/json", "text/xml", "application/xml":
+		return true
+	}
+	return strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml") && !strings.HasPrefix(kind, "image/")
 }

@@ -38,6 +38,9 @@ type Codings uint8
 
 const allCodings = Codings(1<<CodingCount - 1)
 
+// everyCoding lists those that can be made.
+var everyCoding = []Coding{Brotli, Zstd, Gzip}
+
 // Has reports whether c is in the set.
 func (s Codings) Has(c Coding) bool { return s&(1<<c) != 0 }
 
@@ -160,6 +163,32 @@ func PreferredCoding(req Fields, order []Coding, among Codings) Coding {
 		return Identity
 	}
 	return best
+}
+
+// AcceptsCodings reports whether the request names each coding of a Content-Encoding, or "*", with a weight (RFC 9110, 12.5.3). One
+// without Accept-Encoding accepts everything by the letter, but need not know any coding.
+func AcceptsCodings(req Fields, codings string) bool {
+	accepted, _ := req.Field("Accept-Encoding")
+	for coding, more := nextName(codings); coding != ""; coding, more = nextName(more) {
+		if !equalFold(coding, codingNames[Identity]) && codingWeight(accepted, coding) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// codingWeight returns the weight that a value of Accept-Encoding gives to a coding, known here or not.
+func codingWeight(accepted, coding string) int {
+	rest := 0
+	for member, more := nextName(accepted); member != ""; member, more = nextName(more) {
+		switch name, weight := CutWeight(member); {
+		case equalFold(strings.TrimPrefix(name, "x-"), strings.TrimPrefix(coding, "x-")): // x-gzip is gzip (8.4.1.3)
+			return weight
+		case name == "*":
+			rest = weight
+		}
+	}
+	return rest
 }
 
 // codingWeights reads the value of Accept-Encoding. Of a coding that is named twice the first member counts.

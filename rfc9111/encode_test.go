@@ -138,6 +138,27 @@ func plainWeight(s string) float64 {
 	return w
 }
 
+func TestAcceptsCodings(t *testing.T) { // RFC 9110, 12.5.3
+	for _, tt := range []struct {
+		accept, codings string
+		want            bool
+	}{
+		{"", "", true}, {"", "identity", true}, {"", "gzip", false},
+		{"gzip", "gzip", true}, {"GZIP", "gzip", true}, {"x-gzip", "gzip", true}, {"gzip", "x-gzip", true},
+		{"identity", "gzip", false}, {"br", "gzip", false}, {"gzip;q=0", "gzip", false}, {"gzip;q=0.1, br", "gzip", true},
+		{"*", "gzip", true}, {"*;q=0", "gzip", false}, {"gzip;q=0, *", "gzip", false}, {"*, gzip;q=0", "gzip", false},
+		{"gzip", "gzip, br", false}, {"gzip, br", "gzip, br", true}, {"deflate", "deflate", true},
+	} {
+		req := Header{}
+		if tt.accept != "" {
+			req["Accept-Encoding"] = []string{tt.accept}
+		}
+		if got := AcceptsCodings(req, tt.codings); got != tt.want {
+			t.Errorf("%q of %q: %v, want %v", tt.codings, tt.accept, got, tt.want)
+		}
+	}
+}
+
 func TestEncodable(t *testing.T) {
 	policy := &Policy{Targeted: []string{"Cdn-Cache-Control"}, Encode: &Encoding{
 		Codings: usual, MinBytes: 100, Types: []string{"text/*", "application/json", "application/*+json", "image/svg+xml"},

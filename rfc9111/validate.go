@@ -76,7 +76,8 @@ func modifiedSince(since string, m *Meta) bool {
 }
 
 // RangeApplies evaluates If-Range (RFC 9110, 13.1.5): whether the request's Range is to be answered from the stored response. It is
-// true where there is no If-Range. An entity tag must be equal and strong, a date equal and strong (RFC 9110, 8.8.2.2).
+// true where there is no If-Range. An entity tag must be equal and strong, a date equal and strong (RFC 9110, 8.8.2.2). All forms of
+// an encoded response have one date: from a client that may hold another form than the response itself it says nothing.
 func RangeApplies(req Fields, m *Meta) bool {
 	value, lines := req.Field("If-Range")
 	if lines == 0 {
@@ -85,6 +86,9 @@ func RangeApplies(req Fields, m *Meta) bool {
 	value = trim(value)
 	if strings.IndexByte(value, '"') >= 0 {
 		return stronglyEqual(value, m.Validators.ETag)
+	}
+	if m.Flags&Encodes != 0 && PreferredCoding(req, everyCoding, allCodings) != Identity {
+		return false
 	}
 	date, ok := parseDate(value, m.ResponseTime)
 	if !ok || !strongLastModified(m) {

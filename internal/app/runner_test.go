@@ -160,6 +160,24 @@ func TestRoomFollowsTheCollectorsShare(t *testing.T) {
 	}
 }
 
+// TestRoomWhereMuchElseIsAlive: where connections and bodies on their way take many times the budget, what is alive is not marked
+// again each time that a small share of the budget has been allocated.
+func TestRoomWhereMuchElseIsAlive(t *testing.T) {
+	const mib = 1 << 20
+	var percent int
+	tuner := &tuner{
+		budget: 64 * mib, ceiling: math.MaxInt64,
+		setGCRate: func(p int) int { percent = p; return 0 }, setLimit: func(int64) int64 { return 0 },
+	}
+	for range 20 {
+		tuner.load.add(0.5, 0.5)
+		tuner.tune(4000*mib, 20*mib)
+	}
+	if percent < 6 {
+		t.Errorf("with 62 times the budget alive GOGC is %d, want 6 at least", percent)
+	}
+}
+
 // TestTunerKeepsWhatTheUserSets holds what is set against the environment, and counts how often.
 func TestTunerKeepsWhatTheUserSets(t *testing.T) {
 	const mib = 1 << 20

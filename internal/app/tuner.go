@@ -38,8 +38,10 @@ type tuner struct {
 }
 
 const (
-	// leastRoom is enough for what requests allocate where little is alive.
-	leastRoom = 32 << 20
+	// leastRoom is enough for what requests allocate where little is alive, and one of leastShare of what is alive where that is much,
+	// be it more than the cache's: with less there would be no end of collecting.
+	leastRoom  = 32 << 20
+	leastShare = 16
 	// tuneEvery is how often it is looked at what is alive.
 	tuneEvery = time.Second
 	// The collector's share of the processor time that is aimed at. Above 2 % it would be felt.
@@ -132,7 +134,7 @@ func (t *tuner) tune(live, other int64) {
 	case share < lowShare:
 		t.room -= t.room / 5
 	}
-	t.room = min(max(t.room, live/16, leastRoom), mostRoom(t.budget, live))
+	t.room = max(min(t.room, mostRoom(t.budget, live)), live/leastShare, leastRoom)
 	goal := live + t.room
 	if percent := 100 * (goal - live) / max(live, 1<<20); !t.ownGC && differs(percent, t.percent, 10) {
 		t.percent = percent

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,13 +17,20 @@ import (
 // refusing returns the URL of a port that nobody listens on.
 func refusing(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		if _, again := refusals.LoadOrStore(l.Addr().String(), true); !again {
+			return "http://" + l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return "http://" + l.Addr().String()
 }
+
+// refusals are the addresses that refusing has returned: the system may give out the same port twice.
+var refusals sync.Map
 
 // A request that one target fails and that may be sent again goes to another,
 // and to no third.

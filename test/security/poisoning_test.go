@@ -21,7 +21,7 @@ var unkeyed = []string{
 	"X-Original-Url", "X-Original-Uri", "X-Original-Path", "X-Rewrite-Url", "X-Rewrite-Uri", "X-Override-Url", "X-Request-Uri",
 	"Request-Uri", "X-Http-Destinationurl", "Destination-Url", "Base-Url", "X-Script-Name", "X-Envoy-Original-Path",
 	"X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
-	"X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Arr-Ssl", "X-Https",
+	"X-Scheme", "X-Url-Scheme", "Front-End-Https", "X-Arr-Ssl", "X-Https", "Fastly-Host", "Fastly-Ssl", "Cf-Visitor", "Cloudfront-Forwarded-Proto",
 	"X-Real-Ip", "X-Client-Ip", "Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip", "X-Remote-Addr",
 	"X-Remote-Ip", "X-Originating-Ip", "X-Original-Forwarded-For", "X-Proxyuser-Ip", "X-Azure-Clientip", "X-Azure-Socketip",
 	"X_forwarded_host", "X_Forwarded_Proto", "X-Forwarded_Host", "HTTP_X_FORWARDED_HOST",
