@@ -45,13 +45,14 @@ type chunk struct {
 func (c *chunk) called() *ref { return &c.name }
 
 const (
-	// A chunk has chunkMax bytes, or in a small cache so many that one more or less does not count.
-	chunkMax   = 256 << 10
+	// A chunk has chunkMax bytes, or in a small cache so many that one more or less does not count. Larger ones would be fewer for the
+	// collector, but a client that takes its time over one entry keeps the whole chunk.
+	chunkMax   = 64 << 10
 	chunkShare = 256
 	// arenaLeast is from which budget on there is an arena.
 	arenaLeast = 8 << 20
 	// entryShare of a chunk is the largest entry in it. Larger ones are few, and would leave large ends of chunks unused.
-	entryShare = 16
+	entryShare = 8
 	// slackShare of the budget may be holes. With a tenth some four bytes are moved for each that is stored, where what dies is spread
 	// evenly; with less it would be many more.
 	slackShare = 10
