@@ -245,22 +245,30 @@ func (x *exchange) await(f *fill, lead bool) (*head, error) {
 	}
 	for seen := 0; ; {
 		f.mu.Lock()
-		interims, h, changed := f.interim[seen:], f.head, f.changed
-		ended, gone, err := f.answered, f.done, f.err
-		f.mu.Unlock()
-		if lead {
-			x.passInterim(interims)
+		h, ended, err := f.head, f.answered, f.err
+		interims := f.interim[seen:]
+		var w *waiter
+		if !ended && h == nil && err == nil && (!lead || len(interims) == 0) {
+			w = f.waiters.enter()
 		}
-		seen += len(interims)
+		f.mu.Unlock()
+		if lead && len(interims) > 0 {
+			x.passInterim(interims)
+			seen += len(interims)
+			continue
+		}
 		switch {
 		case ended:
 			return nil, errAnswered
 		case h != nil:
 			return h, nil
-		case gone && err != nil:
+		case err != nil:
 			return nil, err
 		}
-		if err := wait(x.r.Context(), changed, late); err != nil {
+		if err := w.wait(x.r.Context(), late); err != nil {
+			f.mu.Lock()
+			f.waiters.leave(w)
+			f.mu.Unlock()
 			return nil, err
 		}
 	}

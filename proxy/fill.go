@@ -40,8 +40,8 @@ var (
 // fill is one fetch from the origin for everybody who asks for the same key while it runs. It is the response writer that the
 // origin handler writes to, in a goroutine of its own: the client that caused it may go away.
 //
-// The handler's goroutine alone touches header and what stands above mu; readers see head, body and end under mu, and wait on
-// changed, which is closed and renewed at each change.
+// The handler's goroutine alone touches header and what stands above mu; readers see head, body and end under mu, and enter waiters
+// to be woken at the next change.
 type fill struct {
 	view
 	p         *Proxy
@@ -66,7 +66,7 @@ type fill struct {
 	fault       error        // why the origin gave no response, told by Fail
 
 	mu       sync.Mutex // guards the following
-	changed  chan struct{}
+	waiters  waiters    // for a change of the following
 	interim  []interim
 	head     *head // final, where readers are to see it
 	answered bool  // instead of head and body, answer is what readers get; nil: nothing, they fetch anew
@@ -110,7 +110,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	f := &fill{
 		view: x.view, p: x.p, plan: x.plan, site: x.site, hash: hash, wanted: w,
 		key: rfc9111.Key{Hash: x.query.Key.Hash, Text: append([]byte(nil), x.query.Key.Text...)},
-		uri: x.route.AppendURI(nil, &x.target), header: make(http.Header), changed: make(chan struct{}),
+		uri: x.route.AppendURI(nil, &x.target), header: make(http.Header),
 	}
 	f.view.header = x.view.header.Clone()
 	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
@@ -281,8 +281,7 @@ func (f *fill) broadcast() {
 		f.gather.Stop()
 		f.gather = nil
 	}
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.waiters.wake()
 }
 
 // gatherBody leaves the readers asleep until the body is whole, or gatherTime has passed: five hundred of them are woken once, and

@@ -277,30 +277,20 @@ func (f *fill) next(ctx context.Context, r *reader, idle func()) ([]byte, error)
 		case f.done:
 			return nil, io.EOF
 		}
-		changed := f.changed
-		f.mu.Unlock()
-		var err error
-		if idled {
-			err = wait(ctx, changed, nil)
-		} else {
+		if !idled {
+			f.mu.Unlock()
 			idle()
+			f.mu.Lock()
 			idled = true
+			continue
 		}
+		w := f.waiters.enter()
+		f.mu.Unlock()
+		err := w.wait(ctx, nil)
 		f.mu.Lock()
 		if err != nil {
+			f.waiters.leave(w)
 			return nil, err
 		}
-	}
-}
-
-// wait returns when changed is closed, or says why that has not been waited for.
-func wait(ctx context.Context, changed <-chan struct{}, late <-chan time.Time) error {
-	select {
-	case <-changed:
-		return nil
-	case <-late:
-		return errWaited
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
