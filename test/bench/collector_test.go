@@ -60,7 +60,8 @@ log: { access: false }
 	if err != nil {
 		t.Fatal(err)
 	}
-	cycles, asked := collections(p.Output()), o.asked(t)
+	before, _ := collections(p.Output(), 0)
+	asked := o.asked(t)
 	job.Requests, job.For, job.Targets.Order = 0, time.Second, load.Zipf
 	if judged {
 		job.For = 30 * time.Second
@@ -72,7 +73,7 @@ log: { access: false }
 	if err != nil {
 		t.Fatal(err)
 	}
-	during := collections(p.Output())[len(cycles):]
+	_, during := collections(p.Output(), before)
 	share := sum(during).Seconds() / (used.CPU - full.CPU).Seconds()
 	grown := float64(max(full.Memory, used.Memory)-empty.Memory) / float64(budget)
 	t.Logf("%d entries: %d collections took %v of %v of processor time, which is %.2f %%; the process grew by %.2f times the budget",
@@ -91,18 +92,23 @@ log: { access: false }
 	}
 }
 
-// collections returns the processor time of each collection that the runtime tells of (GODEBUG=gctrace=1). It counts a worker that
-// waits for a processor as working, so on a busy machine it is too much rather than too little.
-func collections(output string) (all []time.Duration) {
+// collections returns the number of the last collection that the runtime tells of (GODEBUG=gctrace=1), and the processor time of each
+// that comes after the given one. It counts a worker that waits for a processor as working, so on a busy machine it is too much rather
+// than too little.
+func collections(output string, after int) (last int, all []time.Duration) {
 	for line := range strings.Lines(output) {
 		_, figures, ok := strings.Cut(line, " ms clock, ")
-		if !ok || !strings.HasPrefix(line, "gc ") {
+		var number int
+		if _, err := fmt.Sscanf(line, "gc %d @", &number); err != nil || !ok {
+			continue
+		}
+		if last = number; number <= after {
 			continue
 		}
 		figures, _, _ = strings.Cut(figures, " ms cpu")
 		all = append(all, sumOf(strings.FieldsFunc(figures, func(r rune) bool { return r == '+' || r == '/' })))
 	}
-	return all
+	return last, all
 }
 
 // sumOf adds milliseconds.
