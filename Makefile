@@ -40,7 +40,7 @@ conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our 
 
 # npm's integrity hashes in the lock file pin every byte that is installed.
 $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
-	test/needs.sh go git gcc node npm curl h2load
+	test/needs.sh go git gcc node npm curl h2load redis-server
 	mkdir -p $(SUITE)
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
