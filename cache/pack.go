@@ -22,6 +22,8 @@ type Parts struct {
 	Body   []byte
 	Part   Part
 	Born   invalidation.Position
+	// Share says how the response goes to the remote tier; nil: it stays in memory.
+	Share *Share
 }
 
 const (

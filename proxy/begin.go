@@ -181,7 +181,33 @@ func (x *exchange) find() {
 	}
 	x.report.Key = key
 	x.outcome = x.p.cache.Find(&x.query)
+	if x.looksFurther() {
+		x.outcome = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
+	}
 	x.report.Reason = x.outcome.Decision.Reason
+}
+
+// looksFurther reports whether the remote tier is to be asked: memory's answer would send the request to the origin, and what the
+// remote tier holds could change that. Where a fetch of the key is under way it has asked already.
+func (x *exchange) looksFurther() bool {
+	if !x.route.Remote || !x.p.cache.HasRemote() || x.outcome.Uncacheable {
+		return false
+	}
+	switch d := &x.outcome.Decision; {
+	case d.Action == rfc9111.Serve, d.Action == rfc9111.ServeStale:
+		return false
+	case d.Reason == rfc9111.ReasonRequestNoStore, d.Reason == rfc9111.ReasonRequestNoCache:
+		return false
+	}
+	return !x.p.fills.under(x.fillHash())
+}
+
+// share says how what is fetched for this request goes to the remote tier; nil: it does not.
+func (x *exchange) share() *cache.Share {
+	if !x.route.Remote || !x.p.cache.HasRemote() {
+		return nil
+	}
+	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark}
 }
 
 // allowed are the methods that may be of use with any resource behind this proxy.

@@ -53,7 +53,9 @@ type fill struct {
 	request   *http.Request
 	cancel    context.CancelFunc
 	attempts  atomic.Int32
-	ended     func() // called when the fetch is over; may be nil
+	ended     func()       // called when the fetch is over; may be nil
+	share     *cache.Share // how the response goes to the remote tier; nil: it does not
+	look      bool         // the remote tier is to be asked before the origin is
 
 	requestTime time.Time
 	header      http.Header
@@ -109,6 +111,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 		uri: x.route.AppendURI(nil, &x.target), header: make(http.Header), changed: make(chan struct{}),
 	}
 	f.view.header = x.view.header.Clone()
+	f.share = x.share()
 	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
@@ -187,6 +190,10 @@ func (f *fill) run() {
 			f.finish(f.recovered(fault))
 		}
 	}()
+	if f.elsewhere() {
+		f.finish(nil)
+		return
+	}
 	f.requestTime = time.Now()
 	f.site.Origin.ServeHTTP(f, f.request)
 	switch {
@@ -308,7 +315,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Header: h.shared,
-		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born,
+		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)

@@ -64,6 +64,7 @@ type Route struct {
 	MaxObjectBytes int64
 	CollapseWait   time.Duration
 	CompleteRanges bool
+	Remote         bool        // responses are kept in the remote tier too, where there is one
 	Request        HeaderRules // names in canonical form
 	Response       HeaderRules // names in canonical form
 	Spec           *Spec       // as configured; of the default route: only name and upstream

@@ -17,6 +17,7 @@ type (
 // The values of Health.Status.
 const (
 	StatusOK       = "ok"
+	StatusDegraded = "degraded" // ready, but something that is not needed is away
 	StatusDraining = "draining"
 )
 

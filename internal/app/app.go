@@ -46,6 +46,7 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
+	redis   *server // nil: memory only
 	metrics *metrics.Metrics
 	access  *metrics.AccessLog
 	admin   *admin.Handler
@@ -125,7 +126,13 @@ func (a *App) build(cfg *config.Config) error {
 	if cfg.Cache.L1.Policy == "lru" {
 		policy = tiers.LRU
 	}
-	a.cache = cache.New(cache.Options{MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants}, state)
+	var err error
+	if a.redis, err = connect(&cfg.Redis); err != nil {
+		return err
+	}
+	a.cache = cache.New(cache.Options{
+		MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants, Remote: a.remoteTier(cfg),
+	}, state)
 	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, a.cache.Drop)
 
 	format := metrics.JSON
@@ -135,7 +142,6 @@ func (a *App) build(cfg *config.Config) error {
 	a.access = metrics.NewAccessLog(a.stderr, format)
 
 	registry := prometheus.NewRegistry()
-	var err error
 	a.metrics, err = metrics.New(registry, a.o.Version, cfg.Table(), metrics.Sources{
 		Cache:       a.cache.Stats,
 		Proxy:       func() proxy.Stats { return a.proxy.Stats() },
@@ -144,6 +150,7 @@ func (a *App) build(cfg *config.Config) error {
 		Connections: a.gate.stats,
 		AccessLost:  a.access.Lost,
 		Upstreams:   a.upstreamStats,
+		Redis:       a.redisFigures,
 	})
 	if err != nil {
 		return err
@@ -194,6 +201,9 @@ func (a *App) Close() {
 		}
 	}
 	a.closeDataDir()
+	if a.redis != nil {
+		a.redis.client.Close() // nobody has used it
+	}
 	if g := a.current.Load(); g != nil {
 		g.close(nil)
 	}
@@ -206,7 +216,10 @@ func (a *App) Run(ctx context.Context) error {
 	tune := a.newTuner()
 	run := newRunner(ctx)
 	run.start("access log", a.access.Run, nil)
-	run.start("cache", a.cache.Run, nil)
+	if a.redis != nil {
+		run.start("redis", a.redis.watch, nil)
+	}
+	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
 	run.start("purge records", a.prune, nil)
 	if a.shop != nil {

@@ -19,6 +19,7 @@ func (l *loader) check() {
 	l.checkTokens()
 	l.checkAdmin()
 	l.checkCache()
+	l.checkRedis()
 	l.checkUpstreams()
 	l.checkRoutes()
 }

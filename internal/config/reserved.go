@@ -5,16 +5,13 @@ import "fmt"
 // reservedKeys are the documented keys whose feature is not built yet, each with what it is for. In a path, [] is any element
 // of a list and * any name of a map.
 var reservedKeys = map[string]string{
-	"redis":       "the Redis tier",
 	"sessions":    "edge sessions",
 	"events":      "events",
 	"tracing":     "tracing",
-	"cache.l2":    "the Redis tier",
 	"cache.lease": "invalidation across instances",
 
 	"listen[].fast_lane": "the fast lane",
 
-	"cache.key_prefix":      "the Redis tier",
 	"cache.encode":          "encoding for clients",
 	"cache.on_partition":    "invalidation across instances",
 	"cache.sweep":           "the Redis tier",
@@ -22,6 +19,7 @@ var reservedKeys = map[string]string{
 	"cache.max_tags":        "purging by tags",
 	"cache.l1.warm_keys":    "filling memory from the Redis tier at start",
 	"cache.l1.warm_rate":    "filling memory from the Redis tier at start",
+	"redis.wait_replicas":   "the invalidation log in Redis",
 	"cache.log.max_records": "the invalidation log in Redis",
 	"cache.log.max_pending": "the invalidation log in Redis",
 
@@ -48,20 +46,6 @@ var reservedValues = map[string]map[string]string{
 		"refresh-ahead": "refreshing ahead",
 		"audit":         "audit mode",
 	},
-	"routes[].cache.tiers[]": {"l2": "the Redis tier"},
-}
-
-// reservedNames are the documented environment names without an effect yet.
-var reservedNames = []struct{ name, feature string }{
-	{"REDIS_URL", "the Redis tier"},
-	{"REDIS_HOST", "the Redis tier"},
-	{"REDIS_PORT", "the Redis tier"},
-	{"REDIS_DB", "the Redis tier"},
-	{"REDIS_PASSWORD", "the Redis tier"},
-	{"REDIS_SSL", "the Redis tier"},
-	{"CACHE_SERIALIZER", "the Redis tier"},
-	{"CACHE_COMPRESSION", "the Redis tier"},
-	{"CACHE_KEY_PREFIX", "the Redis tier"},
 }
 
 func notBuilt(what, feature string) string {
