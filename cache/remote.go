@@ -22,8 +22,8 @@ type Share struct {
 	Named bool
 	// Mark is that of the Outcome with which the fetch began.
 	Mark string
-	// Token is that of the claim that the response ends. Whoever shares the response takes it; what is left must be given to Release.
-	Token string
+	// Claim and Token are those of the claim that the response ends. Whoever shares the response takes it; what is left must be given to Release.
+	Claim, Token string
 }
 
 // reading is what a read of the remote tier has come to.
@@ -141,7 +141,7 @@ func (c *Cache) share(e *Entry, s *Share, now time.Time) {
 	m := e.Facts()
 	named := s.Named
 	c.remote.Set(&tiers.Store{
-		Key: keyName(e.hash), Field: fieldOf(e.Rule, e.Meta().Vary), Note: note, Mark: s.Mark, Token: s.Token,
+		Key: keyName(e.hash), Field: fieldOf(e.Rule, e.Meta().Vary), Note: note, Mark: s.Mark, Claim: s.Claim, Token: s.Token,
 		Born: e.Stamp.Born, Time: m.RequestTime, TTL: m.Retain.Sub(now), Size: e.Size(),
 		Seal: func() (any, []byte, bool) { return wireOf(e, named), e.Body(), e.isEncoded() },
 	})

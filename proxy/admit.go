@@ -119,6 +119,7 @@ func (f *fill) publish(h *head) {
 	f.final = h
 	if !h.storable {
 		f.p.fills.remove(f)
+		f.p.cache.Release(f.key.Hash, f.share)
 		f.remember(h)
 	}
 	f.mu.Lock()

@@ -56,6 +56,7 @@ type fill struct {
 	ended     func()       // called when the fetch is over; may be nil
 	share     *cache.Share // how the response goes to the remote tier; nil: it does not
 	look      bool         // the remote tier is to be asked before the origin is
+	claim     bool         // one instance is to fetch for all
 
 	requestTime time.Time
 	header      http.Header
@@ -112,6 +113,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	}
 	f.view.header = x.view.header.Clone()
 	f.share = x.share()
+	f.claim = f.share != nil && x.route.AcrossInstances && hash != [16]byte{}
 	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
@@ -278,6 +280,7 @@ func (f *fill) finish(err error) {
 		f.commit()
 	}
 	f.p.fills.remove(f)
+	f.p.cache.Release(f.key.Hash, f.share)
 	f.mu.Lock()
 	f.err, f.done = err, true
 	if err == nil {

@@ -29,6 +29,10 @@ func (c *routeCompiler) cache(s *CacheSpec) {
 	if r.CollapseWait < 0 {
 		c.errorf(at("cache", "collapse", "wait"), "is negative; 0s does not wait at all")
 	}
+	r.AcrossInstances = s.Collapse.AcrossInstances && r.CollapseWait > 0
+	if s.Collapse.AcrossInstances && !r.Remote {
+		c.errorf(at("cache", "collapse", "across_instances"), "needs the tier that instances have in common; write tiers: [l1, l2]")
+	}
 	r.MaxObjectBytes = valueOr(s.MaxObjectBytes, c.options.MaxObjectBytes)
 	if s.MaxObjectBytes != nil && r.MaxObjectBytes < 1 {
 		c.errorf(at("cache", "max_object_bytes"), "must be more than 0; to cache nothing write pattern: off")

@@ -100,5 +100,6 @@ type VarySpec struct {
 
 // CollapseSpec says how requests for the same key share one fetch.
 type CollapseSpec struct {
-	Wait *time.Duration `yaml:"wait" doc:"How long a request waits for the head of another's fetch before it goes on its own." default:"10s"`
+	Wait            *time.Duration `yaml:"wait" doc:"How long a request waits for the head of another's fetch before it goes on its own." default:"10s"`
+	AcrossInstances bool           `yaml:"across_instances" doc:"Whether one instance fetches for all that share a Redis. The others wait for what it stores, three quarters of wait at most, and then go on alone." default:"false"`
 }

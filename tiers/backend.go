@@ -29,16 +29,16 @@ type Backend interface {
 	// longer than any write is under way.
 	Delete(ctx context.Context, key, mark string) error
 
-	// Claim gives key to the holder of token for at most ttl, where nobody
-	// else holds it, and then returns what Get would. Where somebody does, it
-	// returns for how long at most.
-	Claim(ctx context.Context, key, token string, ttl time.Duration, fields ...string) (Claimed, error)
+	// Claim gives the claim of key that is called name to the holder of token
+	// for at most ttl, where nobody else has it, and then returns what Get
+	// would. Where somebody does, it returns for how long at most.
+	Claim(ctx context.Context, key, name, token string, ttl time.Duration, fields ...string) (Claimed, error)
 
-	// Release gives key back, if token holds it, and tells those who listen.
-	Release(ctx context.Context, key, token string) error
+	// Release gives a claim back, if token has it, and tells those who listen.
+	Release(ctx context.Context, key, name, token string) error
 
-	// Listen calls f with each key that is released, or written by a holder,
-	// from about now until ctx ends. It is a hint that may be lost.
+	// Listen calls f with each key of which a claim has been released, or ended
+	// by a write, from about now until ctx ends. It is a hint that may be lost.
 	Listen(ctx context.Context, f func(key string)) error
 
 	// Ping reports whether the store answers.
@@ -67,8 +67,8 @@ type Write struct {
 	Born invalidation.Position
 	Time time.Time
 	TTL  time.Duration
-	// Token is that of the claim that the write ends; "" where there is none.
-	Token string
+	// Claim and Token are the claim that the write ends; "" where it ends none.
+	Claim, Token string
 }
 
 // Claimed is the answer to a claim.

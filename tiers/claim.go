@@ -9,7 +9,7 @@ import (
 
 // Claim is the answer to [Remote.Claim].
 type Claim[V any] struct {
-	// Token is that of the claim; "" where somebody else holds the key. Who has
+	// Token is that of the claim; "" where somebody else has it. Who has
 	// it must end it, by a Set with it or by Release.
 	Token string
 	// Value is what is there now, made by open; only with a token.
@@ -18,12 +18,12 @@ type Claim[V any] struct {
 	Left time.Duration
 }
 
-// Claim takes key for the caller, for at most ttl, where nobody else has it. The
-// error says that the store could not be asked: nobody is kept from fetching.
-func (r *Remote[V]) Claim(ctx context.Context, key string, ttl time.Duration, fields []string, open func(*Found) V) (c Claim[V], err error) {
+// Claim takes the claim of key that is called name for the caller, for at most
+// ttl, where nobody else has it. The error says that the store could not be asked: nobody is kept from fetching.
+func (r *Remote[V]) Claim(ctx context.Context, key, name string, ttl time.Duration, fields []string, open func(*Found) V) (c Claim[V], err error) {
 	token := rand.Text()
 	err = r.do(ctx, OpClaim, func(ctx context.Context) (RemoteResult, error) {
-		got, err := r.o.Backend.Claim(ctx, key, token, ttl, fields...)
+		got, err := r.o.Backend.Claim(ctx, key, name, token, ttl, fields...)
 		if err != nil {
 			return RemoteError, err
 		}
@@ -40,21 +40,21 @@ func (r *Remote[V]) Claim(ctx context.Context, key string, ttl time.Duration, fi
 
 // Release gives a claim back some time soon. It does not block; a claim that
 // cannot be given back ends by itself. An empty token is none.
-func (r *Remote[V]) Release(key, token string) {
+func (r *Remote[V]) Release(key, name, token string) {
 	if token == "" {
 		return
 	}
-	if !r.Up() || !r.queue.push(job{key: key, token: token}) {
+	if !r.Up() || !r.queue.push(job{key: key, claim: name, token: token}) {
 		r.observe(OpRelease, RemoteDropped, 0)
 	}
 }
 
-func (r *Remote[V]) release(ctx context.Context, key, token string) {
+func (r *Remote[V]) release(ctx context.Context, key, name, token string) {
 	if token == "" {
 		return
 	}
 	_ = r.do(ctx, OpRelease, func(ctx context.Context) (RemoteResult, error) { // it ends by itself
-		return RemoteOK, r.o.Backend.Release(ctx, key, token)
+		return RemoteOK, r.o.Backend.Release(ctx, key, name, token)
 	})
 }
 

@@ -30,7 +30,8 @@ type Store struct {
 	Time       time.Time     // when it was fetched; see Write
 	TTL        time.Duration // at most so long it stays
 	Size       int64         // of the body
-	Token      string        // of the claim that it ends; see Claim
+	Claim      string        // which it ends; see Remote.Claim
+	Token      string        // of the claim
 
 	// Seal returns what is to be encoded. It is called once, by another
 	// goroutine, or not at all.
@@ -49,9 +50,8 @@ type queue struct {
 
 // job is something to do off the request's path: store, or release.
 type job struct {
-	store *Store
-	key   string // of a claim to be released
-	token string
+	store             *Store
+	key, claim, token string // to be released
 }
 
 func (j *job) size() int64 {
@@ -125,7 +125,7 @@ func (r *Remote[V]) Set(s *Store) {
 	default:
 		return
 	}
-	r.Release(s.Key, s.Token)
+	r.Release(s.Key, s.Claim, s.Token)
 }
 
 // Flush waits until all that was queued has been written or given up. The error
@@ -153,7 +153,7 @@ func (r *Remote[V]) write(ctx context.Context) {
 			if j.store != nil {
 				r.store(ctx, j.store)
 			} else {
-				r.release(ctx, j.key, j.token)
+				r.release(ctx, j.key, j.claim, j.token)
 			}
 			r.queue.done(j)
 		}
@@ -165,12 +165,13 @@ func (r *Remote[V]) store(ctx context.Context, s *Store) {
 	frame, err := r.o.Codec.Encode(meta, body, encoded, s.Born)
 	if err != nil {
 		r.observe(OpSet, RemoteTooBig, 0)
-		r.release(ctx, s.Key, s.Token)
+		r.release(ctx, s.Key, s.Claim, s.Token)
 		return
 	}
 	err = r.do(ctx, OpSet, func(ctx context.Context) (RemoteResult, error) {
 		stored, err := r.o.Backend.Set(ctx, s.Key, Write{
-			Field: s.Field, Frame: frame, Note: s.Note, Mark: s.Mark, Born: s.Born, Time: s.Time, Token: s.Token,
+			Field: s.Field, Frame: frame, Note: s.Note, Mark: s.Mark, Born: s.Born, Time: s.Time,
+			Claim: s.Claim, Token: s.Token,
 			TTL: s.TTL - time.Duration(rand.Float64()*jitter*float64(s.TTL)),
 		})
 		if !stored {
@@ -179,6 +180,6 @@ func (r *Remote[V]) store(ctx context.Context, s *Store) {
 		return RemoteOK, err
 	})
 	if errors.Is(err, ErrRefused) { // a full store still takes claims back
-		r.release(ctx, s.Key, s.Token)
+		r.release(ctx, s.Key, s.Claim, s.Token)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // sentinel's master with its replicas, or a cluster.
 //
 // A key is a hash of frames, with an index in the field i. Beside it, in the
-// same slot of a cluster, a claim of the key is a string that expires.
+// same slot of a cluster, each claim of the key is a string that expires.
 type Redis struct {
 	client redis.UniversalClient
 	prefix string
@@ -57,7 +57,7 @@ var (
 // key is the name in Redis. The braces make a cluster put the claim beside it.
 func (b *Redis) key(key string) string { return b.prefix + ":{" + key + "}" }
 
-func (b *Redis) claim(key string) string { return b.key(key) + ":claim" }
+func (b *Redis) claim(key, name string) string { return b.key(key) + ":claim:" + name }
 
 func (b *Redis) channel() string { return b.prefix + ":released" }
 
@@ -122,7 +122,7 @@ func parseIndex(raw []byte) (Index, error) {
 // Set implements Backend by one script.
 func (b *Redis) Set(ctx context.Context, key string, w Write) (bool, error) {
 	ttl := w.TTL.Milliseconds()
-	stored, err := setScript.Run(ctx, b.client, []string{b.key(key), b.claim(key)},
+	stored, err := setScript.Run(ctx, b.client, []string{b.key(key), b.claim(key, w.Claim)},
 		w.Field, w.Frame, w.Note, w.Mark, w.Born.Epoch.String(), uint64(w.Born.Seq), w.Time.UnixMilli(), ttl,
 		time.Now().UnixMilli()+ttl, b.fields, w.Token, b.channel(), key).Int()
 	return stored == 1, classify(err)
@@ -134,12 +134,12 @@ func (b *Redis) Delete(ctx context.Context, key, mark string) error {
 }
 
 // Claim implements Backend by one script.
-func (b *Redis) Claim(ctx context.Context, key, token string, ttl time.Duration, fields ...string) (Claimed, error) {
+func (b *Redis) Claim(ctx context.Context, key, name, token string, ttl time.Duration, fields ...string) (Claimed, error) {
 	args := []any{token, ttl.Milliseconds(), indexField}
 	for _, f := range fields {
 		args = append(args, f)
 	}
-	answer, err := claimScript.Run(ctx, b.client, []string{b.key(key), b.claim(key)}, args...).Slice()
+	answer, err := claimScript.Run(ctx, b.client, []string{b.key(key), b.claim(key, name)}, args...).Slice()
 	if err != nil {
 		return Claimed{}, classify(err)
 	}
@@ -157,8 +157,8 @@ func (b *Redis) Claim(ctx context.Context, key, token string, ttl time.Duration,
 }
 
 // Release implements Backend by one script.
-func (b *Redis) Release(ctx context.Context, key, token string) error {
-	return classify(releaseScript.Run(ctx, b.client, []string{b.claim(key)}, token, b.channel(), key).Err())
+func (b *Redis) Release(ctx context.Context, key, name, token string) error {
+	return classify(releaseScript.Run(ctx, b.client, []string{b.claim(key, name)}, token, b.channel(), key).Err())
 }
 
 // Listen implements Backend by a subscription, which the client renews where it

@@ -345,7 +345,7 @@ func TestClaims(t *testing.T) {
 		f := newFar(t)
 		synctest.Wait() // it listens
 		claim := func() tiers.Claim[string] {
-			c, err := f.Claim(t.Context(), "k", 10*time.Second, []string{"v"}, open)
+			c, err := f.Claim(t.Context(), "k", "c", 10*time.Second, []string{"v"}, open)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -358,7 +358,7 @@ func TestClaims(t *testing.T) {
 		ended, stop := f.Watch("k")
 		defer stop()
 		f.Set(&tiers.Store{
-			Key: "k", Field: "v", Time: time.Now(), TTL: time.Hour, Token: first.Token,
+			Key: "k", Field: "v", Time: time.Now(), TTL: time.Hour, Claim: "c", Token: first.Token,
 			Seal: func() (any, []byte, bool) { return note{"stored"}, nil, false },
 		})
 		<-ended
@@ -369,7 +369,7 @@ func TestClaims(t *testing.T) {
 		}
 		ended, stop = f.Watch("k")
 		defer stop()
-		f.Release("k", third.Token)
+		f.Release("k", "c", third.Token)
 		<-ended
 		claim() // and its holder dies
 		time.Sleep(10 * time.Second)

@@ -145,6 +145,11 @@ func (l *loader) checkRoutes() {
 				fmt.Sprintf("more than cache.l1.max_bytes, which is %s", FormatSize(l.cfg.Cache.L1.MaxBytes)))
 		}
 	}
+	for i, r := range l.cfg.Routes {
+		if r.Cache != nil && r.Cache.Collapse.AcrossInstances && !l.cfg.HasL2() {
+			l.warn(location{"routes", strconv.Itoa(i), "cache", "collapse", "across_instances"}, "has no effect without a Redis that instances share")
+		}
+	}
 	l.cfg.table = table
 }
 

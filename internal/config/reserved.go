@@ -30,7 +30,6 @@ var reservedKeys = map[string]string{
 	"routes[].cache.depends_on":                "dependencies",
 	"routes[].cache.adaptive_ttl":              "adaptive lifetimes",
 	"routes[].cache.key.session":               "edge sessions",
-	"routes[].cache.collapse.across_instances": "one fetch across instances",
 }
 
 // reservedValues are the documented values whose feature is not built yet.

@@ -148,7 +148,7 @@ func (f *Fake) Set(ctx context.Context, key string, w tiers.Write) (bool, error)
 	if stored {
 		h.writes[w.Field], h.until[w.Field] = w, time.Now().Add(w.TTL)
 	}
-	f.end(key, w.Token)
+	f.end(key, w.Claim, w.Token)
 	return stored, nil
 }
 
@@ -172,38 +172,38 @@ func (f *Fake) Delete(ctx context.Context, key, mark string) error {
 }
 
 // Claim implements tiers.Backend.
-func (f *Fake) Claim(ctx context.Context, key, token string, ttl time.Duration, fields ...string) (tiers.Claimed, error) {
+func (f *Fake) Claim(ctx context.Context, key, name, token string, ttl time.Duration, fields ...string) (tiers.Claimed, error) {
 	if _, err := f.enter(ctx, "claim", key); err != nil {
 		return tiers.Claimed{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if left := time.Until(f.claims[key].until); left > 0 {
+	if left := time.Until(f.claims[key+name].until); left > 0 {
 		return tiers.Claimed{Left: left}, nil
 	}
-	f.claims[key] = claim{token, time.Now().Add(ttl)}
+	f.claims[key+name] = claim{token, time.Now().Add(ttl)}
 	c := tiers.Claimed{Won: true}
 	c.Index, c.Frames = f.read(key, fields)
 	return c, nil
 }
 
 // Release implements tiers.Backend.
-func (f *Fake) Release(ctx context.Context, key, token string) error {
+func (f *Fake) Release(ctx context.Context, key, name, token string) error {
 	if _, err := f.enter(ctx, "release", key); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.end(key, token)
+	f.end(key, name, token)
 	return nil
 }
 
 // end ends the claim of a holder. mu is held.
-func (f *Fake) end(key, token string) {
-	if token == "" || f.claims[key].token != token {
+func (f *Fake) end(key, name, token string) {
+	if token == "" || f.claims[key+name].token != token {
 		return
 	}
-	delete(f.claims, key)
+	delete(f.claims, key+name)
 	for _, tell := range f.listeners {
 		go tell(key)
 	}

@@ -146,7 +146,7 @@ func expires(t *bench) {
 
 func (t *bench) claim(token string, ttl time.Duration, fields ...string) tiers.Claimed {
 	t.Helper()
-	c, err := t.b.Claim(t.Context(), t.key, token, ttl, fields...)
+	c, err := t.b.Claim(t.Context(), t.key, "c", token, ttl, fields...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,13 +161,16 @@ func claims(t *bench) {
 	if c := t.claim("two", time.Minute); c.Won || c.Left <= 50*time.Second || c.Left > time.Minute {
 		t.Errorf("the second claim: %+v, want a minute left", c)
 	}
-	if err := t.b.Release(t.Context(), t.key, "two"); err != nil {
+	if c, err := t.b.Claim(t.Context(), t.key, "another", "two", time.Minute); err != nil || !c.Won {
+		t.Errorf("another claim of the key: %+v, %v", c, err)
+	}
+	if err := t.b.Release(t.Context(), t.key, "c", "two"); err != nil {
 		t.Fatal(err)
 	}
 	if c := t.claim("three", time.Minute); c.Won {
 		t.Error("a claim was released by one who did not hold it")
 	}
-	if err := t.b.Release(t.Context(), t.key, "one"); err != nil {
+	if err := t.b.Release(t.Context(), t.key, "c", "one"); err != nil {
 		t.Fatal(err)
 	}
 	t.hear(heard)
@@ -192,10 +195,10 @@ func (t *bench) listen() <-chan string {
 	})
 	probe := t.key + "-probe" // until the subscription is there
 	t.eventually("the listener hears", func() bool {
-		if _, err := t.b.Claim(t.Context(), probe, "p", time.Minute); err != nil {
+		if _, err := t.b.Claim(t.Context(), probe, "c", "p", time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		if err := t.b.Release(t.Context(), probe, "p"); err != nil {
+		if err := t.b.Release(t.Context(), probe, "c", "p"); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -233,16 +236,16 @@ func claimReads(t *bench) {
 func storeEndsClaim(t *bench) {
 	heard := t.listen()
 	t.claim("one", time.Minute)
-	t.set(tiers.Write{Field: "a", Frame: []byte("x"), Token: "another"}, true)
+	t.set(tiers.Write{Field: "a", Frame: []byte("x"), Claim: "c", Token: "another"}, true)
 	if c := t.claim("two", time.Minute); c.Won {
 		t.Fatal("a store without the token has ended the claim")
 	}
-	t.set(tiers.Write{Field: "a", Frame: []byte("y"), Token: "one"}, true)
+	t.set(tiers.Write{Field: "a", Frame: []byte("y"), Claim: "c", Token: "one"}, true)
 	t.hear(heard)
 	if c := t.claim("two", time.Minute); !c.Won {
 		t.Error("the store has not ended the claim")
 	}
-	t.set(tiers.Write{Field: "a", Frame: []byte("old"), Mark: "unknown", Token: "two"}, false)
+	t.set(tiers.Write{Field: "a", Frame: []byte("old"), Mark: "unknown", Claim: "c", Token: "two"}, false)
 	t.hear(heard)
 }
 
