@@ -103,26 +103,12 @@ func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
 	return o
 }
 
-// promote makes an entry of the best of the frames that were found, and stores it in memory. It is born where this instance was
-// before it read, where the response was stored in another epoch of the log: until then a purge had taken it away there. Where such a
-// purge could not have known its key, it stays what it is, of an unknown birth, and is validated before it is used.
+// promote makes an entry of the best of the frames that were found, and stores it in memory.
 func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Position) reading {
 	r := reading{mark: f.Mark, notes: f.Notes}
 	for i := range fields {
-		var w wire
-		body, then, ok := f.Decode(i, &w)
-		if !ok {
-			continue
-		}
-		p, ok := w.parts(q.Key, q.Rule, body, q.Now)
-		if !ok {
-			continue
-		}
-		p.Born = then
-		if w.Named && then.Epoch != born.Epoch {
-			p.Born = born
-		}
-		if e := newEntry(c.state, p); r.entry == nil || better(e, r.entry) {
+		e := c.revive(f, i, born, q.Now, func(*wire) (rfc9111.Key, uint64) { return q.Key, q.Rule })
+		if e != nil && (r.entry == nil || better(e, r.entry)) {
 			r.entry = e
 		}
 	}

@@ -41,6 +41,11 @@ type Backend interface {
 	// by a write, from about now until ctx ends. It is a hint that may be lost.
 	Listen(ctx context.Context, f func(key string)) error
 
+	// Keep stores a value that is no frame under a name of its own, and Kept
+	// returns it; nil where there is none.
+	Keep(ctx context.Context, name string, value []byte, ttl time.Duration) error
+	Kept(ctx context.Context, name string) ([]byte, error)
+
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error
 }

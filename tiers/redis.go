@@ -180,6 +180,23 @@ func (b *Redis) Listen(ctx context.Context, f func(key string)) error {
 	}
 }
 
+// kept is the name of a value that is no frame. Braces could make it a key.
+func (b *Redis) kept(name string) string { return b.prefix + ":" + name }
+
+// Keep implements Backend.
+func (b *Redis) Keep(ctx context.Context, name string, value []byte, ttl time.Duration) error {
+	return classify(b.client.Set(ctx, b.kept(name), value, ttl).Err())
+}
+
+// Kept implements Backend.
+func (b *Redis) Kept(ctx context.Context, name string) ([]byte, error) {
+	value, err := b.client.Get(ctx, b.kept(name)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return value, classify(err)
+}
+
 // Ping implements Backend.
 func (b *Redis) Ping(ctx context.Context) error { return classify(b.client.Ping(ctx).Err()) }
 

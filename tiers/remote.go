@@ -47,10 +47,14 @@ const (
 	OpDelete  Operation = "delete"
 	OpClaim   Operation = "claim"
 	OpRelease Operation = "release"
+	OpKeep    Operation = "keep"
+	OpKept    Operation = "kept"
 )
 
 // Operations returns all operations.
-func Operations() []Operation { return []Operation{OpGet, OpSet, OpDelete, OpClaim, OpRelease} }
+func Operations() []Operation {
+	return []Operation{OpGet, OpSet, OpDelete, OpClaim, OpRelease, OpKeep, OpKept}
+}
 
 // RemoteResult is what has come of an operation. The list is closed: it is the
 // label result of metrics.
@@ -281,6 +285,24 @@ func resultOf(result RemoteResult, err error) RemoteResult {
 		return RemoteTimeout
 	}
 	return RemoteError
+}
+
+// Keep stores a small value that is no frame under a name of its own.
+func (r *Remote[V]) Keep(ctx context.Context, name string, value []byte, ttl time.Duration) error {
+	return r.do(ctx, OpKeep, func(ctx context.Context) (RemoteResult, error) {
+		return RemoteOK, r.o.Backend.Keep(ctx, name, value, ttl)
+	})
+}
+
+// Kept returns what Keep has stored; nil where there is nothing.
+func (r *Remote[V]) Kept(ctx context.Context, name string) (value []byte, err error) {
+	err = r.do(ctx, OpKept, func(ctx context.Context) (_ RemoteResult, err error) {
+		if value, err = r.o.Backend.Kept(ctx, name); value == nil {
+			return RemoteMiss, err
+		}
+		return RemoteOK, err
+	})
+	return value, err
 }
 
 // Run writes what is queued, tries whether a store that failed is back, and

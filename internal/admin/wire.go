@@ -19,6 +19,7 @@ const (
 	StatusOK       = "ok"
 	StatusDegraded = "degraded" // ready, but something that is not needed is away
 	StatusDraining = "draining"
+	StatusStarting = "starting" // memory is being filled
 )
 
 // Health is the answer of /readyz.

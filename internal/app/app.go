@@ -57,6 +57,7 @@ type App struct {
 	current  atomic.Pointer[generation]
 	refused  atomic.Bool // the last reload
 	draining atomic.Bool
+	warming  atomic.Bool // not ready before memory has been filled
 
 	reloading sync.Mutex                   // held while one reload runs; guards the following
 	files     []string                     // that the configuration in force was read from
@@ -222,6 +223,10 @@ func (a *App) Run(ctx context.Context) error {
 	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
 	run.start("purge records", a.prune, nil)
+	if a.cache.HasRemote() && a.started.Cache.L1.WarmKeys > 0 {
+		a.warming.Store(a.started.Cache.L1.WarmFirst)
+		run.start("warm-up", a.warm, nil)
+	}
 	if a.shop != nil {
 		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
 	}

@@ -102,6 +102,9 @@ type Cache struct {
 type L1 struct {
 	MaxBytes       int64  `yaml:"max_bytes" default:"256MiB" unit:"bytes" min:"1MiB" doc:"Memory for entries, with headers, keys and bookkeeping."`
 	MaxObjectBytes int64  `yaml:"max_object_bytes" default:"8MiB" unit:"bytes" min:"1" doc:"The largest body that is stored; routes may set their own."`
+	WarmKeys       int    `yaml:"warm_keys" default:"0" min:"0" doc:"Hot keys that are noted in Redis, and read from it into memory at a start. 0: none."`
+	WarmRate       Rate   `yaml:"warm_rate" default:"200/s" doc:"How many of them are read a second."`
+	WarmFirst      bool   `yaml:"warm_first" default:"false" doc:"Whether /readyz waits for that, 30 s at most."`
 	Policy         string `yaml:"policy" default:"auto" enum:"auto,lru" doc:"What goes first for want of room. auto resists scans."`
 }
 

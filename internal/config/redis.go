@@ -194,6 +194,9 @@ func (l *loader) checkRedis() {
 	if l.cfg.Cache.L2.Enabled == "true" && !r.IsSet() && !l.isBroken("redis.url") && !l.isBroken("redis") {
 		l.refuse(location{"cache", "l2", "enabled"}, "there is no Redis to keep responses in: set redis.url")
 	}
+	if l.cfg.Cache.L1.WarmKeys > 0 && !l.cfg.HasL2() {
+		l.warn(location{"cache", "l1", "warm_keys"}, "has no effect without Redis, where they are noted")
+	}
 	if p := l.cfg.Cache.KeyPrefix; p == "" || strings.ContainsAny(p, "{} \t\r\n") {
 		l.refuse(location{"cache", "key_prefix"}, "a prefix is a word without braces")
 	}

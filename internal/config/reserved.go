@@ -17,19 +17,17 @@ var reservedKeys = map[string]string{
 	"cache.sweep":           "the Redis tier",
 	"cache.tag_headers":     "purging by tags",
 	"cache.max_tags":        "purging by tags",
-	"cache.l1.warm_keys":    "filling memory from the Redis tier at start",
-	"cache.l1.warm_rate":    "filling memory from the Redis tier at start",
 	"redis.wait_replicas":   "the invalidation log in Redis",
 	"cache.log.max_records": "the invalidation log in Redis",
 	"cache.log.max_pending": "the invalidation log in Redis",
 
-	"routes[].write":                           "writing through the cache",
-	"routes[].session":                         "edge sessions",
-	"routes[].cache.refresh_at":                "refreshing ahead",
-	"routes[].cache.tags":                      "purging by tags",
-	"routes[].cache.depends_on":                "dependencies",
-	"routes[].cache.adaptive_ttl":              "adaptive lifetimes",
-	"routes[].cache.key.session":               "edge sessions",
+	"routes[].write":              "writing through the cache",
+	"routes[].session":            "edge sessions",
+	"routes[].cache.refresh_at":   "refreshing ahead",
+	"routes[].cache.tags":         "purging by tags",
+	"routes[].cache.depends_on":   "dependencies",
+	"routes[].cache.adaptive_ttl": "adaptive lifetimes",
+	"routes[].cache.key.session":  "edge sessions",
 }
 
 // reservedValues are the documented values whose feature is not built yet.

@@ -31,6 +31,8 @@ func kindOf(t reflect.Type, tag reflect.StructTag) (k kind, ok bool) {
 		k = prefixKind
 	case t == reflect.TypeFor[Secret]():
 		k = secretKind
+	case t == reflect.TypeFor[Rate]():
+		k = rateKind
 	case t == reflect.TypeFor[RedisURL]():
 		k = redisURLKind
 	case t == reflect.TypeFor[RedisSecret]():
@@ -108,6 +110,23 @@ var shareKind = kind{
 	},
 	format: func(v reflect.Value) any { return v.Float() },
 	schema: map[string]any{"type": "number", "minimum": 0, "maximum": 1},
+}
+
+// Rate is how often something is done in a second.
+type Rate int
+
+var rateKind = kind{
+	want: "a rate such as 200/s",
+	parse: func(s string) (any, error) {
+		digits, ok := strings.CutSuffix(s, "/s")
+		n, err := strconv.ParseInt(digits, 10, 32)
+		if !ok || err != nil || n < 1 {
+			return nil, errors.New("not a rate, such as 200/s")
+		}
+		return Rate(n), nil
+	},
+	format: func(v reflect.Value) any { return strconv.FormatInt(v.Int(), 10) + "/s" },
+	schema: map[string]any{"type": "string", "pattern": `^[1-9][0-9]*/s$`},
 }
 
 var boolKind = kind{

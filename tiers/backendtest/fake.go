@@ -18,6 +18,7 @@ type Fake struct {
 	claims    map[string]claim
 	listeners map[int]func(string)
 	next      int
+	kept      map[string][]byte
 	fault     Fault
 	asked     int
 }
@@ -45,7 +46,7 @@ type claim struct {
 
 // NewFake returns an empty Fake that is well.
 func NewFake() *Fake {
-	return &Fake{keys: map[string]*held{}, claims: map[string]claim{}, listeners: map[int]func(string){}}
+	return &Fake{keys: map[string]*held{}, claims: map[string]claim{}, listeners: map[int]func(string){}, kept: map[string][]byte{}}
 }
 
 // Fail makes fault the way in which it fails from now on.
@@ -221,6 +222,27 @@ func (f *Fake) Listen(ctx context.Context, tell func(string)) error {
 	defer f.mu.Unlock()
 	delete(f.listeners, id)
 	return nil
+}
+
+// Keep implements tiers.Backend. It forgets nothing.
+func (f *Fake) Keep(ctx context.Context, name string, value []byte, _ time.Duration) error {
+	if _, err := f.enter(ctx, "keep", name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept[name] = slices.Clone(value)
+	return nil
+}
+
+// Kept implements tiers.Backend.
+func (f *Fake) Kept(ctx context.Context, name string) ([]byte, error) {
+	if _, err := f.enter(ctx, "kept", name); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.kept[name], nil
 }
 
 // Ping implements tiers.Backend.

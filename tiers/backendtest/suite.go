@@ -30,6 +30,7 @@ func Test(t *testing.T, b tiers.Backend) {
 		"a store ends a claim":           storeEndsClaim,
 		"claims expire":                  claimExpires,
 		"bytes of all values":            bytesOfAllValues,
+		"values that are no frames":      keeps,
 		"a context that has ended":       endedContext,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,6 +262,18 @@ func bytesOfAllValues(t *bench) {
 	}
 	t.set(tiers.Write{Field: "a", Frame: all, Note: "Accept-Language\nX-\"Odd\"\\"}, true)
 	t.want("a", string(all), "Accept-Language\nX-\"Odd\"\\")
+}
+
+func keeps(t *bench) {
+	if v, err := t.b.Kept(t.Context(), t.key); v != nil || err != nil {
+		t.Errorf("Kept of nothing: %q, %v", v, err)
+	}
+	if err := t.b.Keep(t.Context(), t.key, []byte("a list"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := t.b.Kept(t.Context(), t.key); string(v) != "a list" || err != nil {
+		t.Errorf("Kept: %q, %v", v, err)
+	}
 }
 
 func endedContext(t *bench) {
