@@ -60,6 +60,15 @@ func start(t testing.TB, addr string, args ...string) *Server {
 	return s
 }
 
+// StartTLS is Start for a server that listens with a certificate on tlsAddr too.
+// Client and the methods of Server do without.
+func StartTLS(t testing.TB, certFile, keyFile string) (s *Server, tlsAddr string) {
+	t.Helper()
+	tlsAddr = process.FreeAddrs(t, 1)[0]
+	_, port, _ := net.SplitHostPort(tlsAddr)
+	return Start(t, "--tls-port", port, "--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-auth-clients", "no"), tlsAddr
+}
+
 // binary returns the server: redis-server, or what CACHEPROXY_TEST_REDIS names,
 // such as valkey-server.
 func binary(t testing.TB) string {
