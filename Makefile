@@ -49,8 +49,8 @@ $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.
 reload: ## reload 1,000 times while 64 clients read over all protocols
 	CACHEPROXY_RELOADS=1000 go test -count=1 -v -run ReloadUnderLoad ./internal/app
 
-chaos: ## let upstreams fail under load, beside HAProxy, and write the table of docs/reliability.md
-	test/needs.sh go haproxy
+chaos: ## let upstreams and Redis fail under load, and write the tables of docs/reliability.md
+	test/needs.sh go haproxy redis-server
 	go test -count=1 -v ./test/chaos -phase 5s -record
 
 lint: ## gofmt, go vet, staticcheck, govulncheck
