@@ -16,7 +16,7 @@ func (f *fill) elsewhere() bool {
 		e = f.findRemote()
 	}
 	if e == nil && f.claim {
-		e = f.await()
+		e = f.awaitOther()
 	}
 	if e == nil {
 		return false
@@ -29,9 +29,9 @@ func (f *fill) elsewhere() bool {
 // patience together, and all fetch.
 const patience = 0.75
 
-// await makes this instance the one that fetches, and returns nil; or it waits, no longer than its patience, for another one's
+// awaitOther makes this instance the one that fetches, and returns nil; or it waits, no longer than its patience, for another one's
 // response, and returns that. Nobody who may be served a stale response waits here: that was served before.
-func (f *fill) await() *cache.Entry {
+func (f *fill) awaitOther() *cache.Entry {
 	ctx, cancel := context.WithTimeout(f.request.Context(), time.Duration(patience*float64(f.route.CollapseWait)))
 	defer cancel()
 	for {
