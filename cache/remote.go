@@ -50,32 +50,36 @@ func (c *Cache) FlushRemote(ctx context.Context) error {
 // FindRemote looks further where the answer that Find has given, near, would send the request to the origin. What it finds goes into
 // memory, with what is left of its lifetime. It waits for the remote tier no longer than that tier's deadline, twice at most, and once
 // in the usual case; where the tier is away the answer is near.
-func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) Outcome {
+//
+// Until done is called, others who ask get the same answer without a read of their own: it must be called as soon as the fetch has
+// begun that they can join, or none will.
+func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outcome, done func()) {
 	// Before the read: a purge that comes while it is under way must count against what it brings.
 	born := c.state.Applied()
 	guesses := c.guesses.of(q, near)
-	r, err := c.look(ctx, q, guesses, born)
+	r, done, err := c.look(ctx, q, guesses, born)
 	if err == nil && r.entry == nil {
 		if missed := without(r.notes, guesses); len(missed) > 0 {
-			mark := r.mark
-			r, err = c.look(ctx, q, missed, born)
+			mark, first := r.mark, done
+			r, done, err = c.look(ctx, q, missed, born)
+			first()
 			r.mark = mark // that which was there before: a purge in between must be seen
 		}
 	}
 	if err != nil {
-		return *near
+		return *near, done
 	}
-	return c.further(q, near, &r)
+	return c.further(q, near, &r), done
 }
 
 // look reads the variants that these notes stand for.
-func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Position) (reading, error) {
+func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Position) (r reading, done func(), err error) {
 	fields := fieldsOf(q, notes)
-	r, err := c.remote.Get(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
 	if err == nil {
 		c.guesses.learn(q.Rule, r.notes)
 	}
-	return r, err
+	return r, done, err
 }
 
 // further is the outcome where r was read behind near.

@@ -61,7 +61,9 @@ func (i *instance) further(uri string, now time.Time, request ...string) Outcome
 	if o.Decision.Action == rfc9111.Serve {
 		return o
 	}
-	return i.FindRemote(i.t.Context(), q, &o)
+	o, done := i.FindRemote(i.t.Context(), q, &o)
+	done()
+	return o
 }
 
 func (i *instance) wantFrom(o Outcome, tier Tier, body string) {
@@ -155,7 +157,8 @@ func TestPurgesReachTheRemoteTier(t *testing.T) {
 	if o := c.further(uri, now()); o.Entry != nil {
 		t.Errorf("found %q, which was fetched before the purge", o.Entry.Body())
 	}
-	o := a.FindRemote(t.Context(), a.query(uri, now()), &Outcome{})
+	o, done := a.FindRemote(t.Context(), a.query(uri, now()), &Outcome{})
+	done()
 	a.shared(ok(uri, "new"), Share{Named: true, Mark: o.Mark})
 	c.wantFrom(c.further(uri, now()), L2, "new")
 	b.wantFrom(b.further(uri, now()), L2, "new")

@@ -30,6 +30,7 @@ type exchange struct {
 	outcome cache.Outcome
 	report  cache.Report
 	status  rfc9111.Status // what Cache-Status will say
+	looked  func()         // ends a look into the remote tier; see cache.FindRemote; nil: none is under way
 	apart   rfc9111.Reason // why it did not share a fetch with others, where that is worth a word
 	wrote   bool           // the final header has been sent
 
@@ -90,6 +91,7 @@ func (x *exchange) end() {
 			fault = http.ErrAbortHandler
 		}
 	}
+	x.endLook()
 	x.forgetStall()
 	x.report.Duration = time.Since(x.report.Start)
 	for _, observe := range x.p.observers {
@@ -182,7 +184,7 @@ func (x *exchange) find() {
 	x.report.Key = key
 	x.outcome = x.p.cache.Find(&x.query)
 	if x.looksFurther() {
-		x.outcome = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
+		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
 	}
 	x.report.Reason = x.outcome.Decision.Reason
 }
@@ -200,6 +202,14 @@ func (x *exchange) looksFurther() bool {
 		return false
 	}
 	return !x.p.fills.under(x.fillHash())
+}
+
+// endLook is called when those who ask for the same will find it in memory, or a fetch to join.
+func (x *exchange) endLook() {
+	if x.looked != nil {
+		x.looked()
+		x.looked = nil
+	}
 }
 
 // share says how what is fetched for this request goes to the remote tier; nil: it does not.

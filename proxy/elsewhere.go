@@ -74,7 +74,8 @@ func servable(o *cache.Outcome) *cache.Entry {
 // findRemote returns what may be served from the remote tier without asking the origin; nil where nothing may. It notes the mark with
 // which the fetch begins.
 func (f *fill) findRemote() *cache.Entry {
-	o := f.p.cache.FindRemote(f.request.Context(), f.query(time.Now()), f.near())
+	o, done := f.p.cache.FindRemote(f.request.Context(), f.query(time.Now()), f.near())
+	done() // who asks finds this fill
 	f.share.Mark = o.Mark
 	return servable(&o)
 }

@@ -139,6 +139,7 @@ func (x *exchange) conditionalRange() bool {
 // just stored it, or too many fetches are under way.
 func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader, lead bool) {
 	if !share {
+		x.endLook()
 		if !x.mayFetch() {
 			x.tooMany()
 			return nil, nil, false
@@ -149,6 +150,7 @@ func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader
 		return f, r, true // nobody else can find it, so whoever began it leads
 	}
 	f, r, lead = x.joinOrRegister(hash, w)
+	x.endLook()
 	switch {
 	case lead:
 		f.start()

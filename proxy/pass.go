@@ -73,6 +73,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		return nil
 	}
 	x.report.Upstream = x.route.Upstream
+	x.endLook()
 	x.pauseStall()
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()

@@ -22,6 +22,7 @@ const (
 // hit answers from a stored response: 304, the whole, or the ranges that were asked for. The budget of a plain hit is no allocation
 // of ours (see TestHitAllocates); what net/http allocates for header map and snapshot is its own.
 func (x *exchange) hit(e *cache.Entry) {
+	x.endLook()
 	d := &x.outcome.Decision
 	x.report.Tier, x.report.Stored = x.outcome.Tier.String(), true
 	x.report.Age, x.report.TTL = d.Age, d.TTL

@@ -186,9 +186,18 @@ func (f *Found) empty() bool {
 // same fields of the same key at the same time are one read, and all get what
 // the open of the first has made. The error says that nothing is known of the
 // key; an absent key is none. It comes after Timeout at most, whoever waits.
-func (r *Remote[V]) Get(ctx context.Context, key string, fields []string, open func(*Found) V) (v V, err error) {
+func (r *Remote[V]) Get(ctx context.Context, key string, fields []string, open func(*Found) V) (V, error) {
+	v, done, err := r.Hold(ctx, key, fields, open)
+	done()
+	return v, err
+}
+
+// Hold is Get for who will do something that makes further reads needless, such
+// as to begin a fetch that others can join: until done is called, whoever asks
+// gets what this read has found. It must be called, and soon.
+func (r *Remote[V]) Hold(ctx context.Context, key string, fields []string, open func(*Found) V) (v V, done func(), err error) {
 	if r.deleted.shuns(key, time.Now()) {
-		return v, ErrAway
+		return v, nothing, ErrAway
 	}
 	name := key + "\x00" + strings.Join(fields, "\x00")
 	r.mu.Lock()
@@ -201,21 +210,30 @@ func (r *Remote[V]) Get(ctx context.Context, key string, fields []string, open f
 	if under {
 		select {
 		case <-f.done:
-			return f.value, f.err
+			return f.value, nothing, f.err
 		case <-ctx.Done():
-			return v, ctx.Err()
+			return v, nothing, ctx.Err()
 		}
 	}
-	defer func() {
+	land := func() {
 		r.mu.Lock()
-		delete(r.flights, name)
-		r.mu.Unlock()
-		close(f.done)
+		defer r.mu.Unlock()
+		if r.flights[name] == f {
+			delete(r.flights, name)
+		}
+	}
+	defer close(f.done)
+	defer func() {
+		if f.err != nil { // also where open panics
+			land()
+		}
 	}()
 	// Others wait for this read: it does not end with the one who began it.
 	f.value, f.err = r.read(context.WithoutCancel(ctx), key, fields, open)
-	return f.value, f.err
+	return f.value, land, f.err
 }
+
+func nothing() {}
 
 func (r *Remote[V]) read(ctx context.Context, key string, fields []string, open func(*Found) V) (v V, err error) {
 	err = r.do(ctx, OpGet, func(ctx context.Context) (RemoteResult, error) {

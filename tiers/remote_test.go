@@ -146,6 +146,33 @@ func TestReadsOfOneKeyAreOne(t *testing.T) {
 	})
 }
 
+// TestAHeldReadAnswersAll who ask until it is done, so that a fetch can begin that they then join.
+func TestAHeldReadAnswersAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFar(t)
+		got, done, err := f.Hold(t.Context(), "k", []string{"v"}, open)
+		if got != "nothing" || err != nil {
+			t.Fatal(got, err)
+		}
+		f.want("k", "nothing")
+		if n := f.fake.Asked(); n != 1 {
+			t.Errorf("%d reads, want one", n)
+		}
+		done()
+		f.set("k", "x", "")
+		f.flush()
+		f.want("k", "x")
+		f.fake.Fail(backendtest.Fault{Err: backendtest.ErrBroken})
+		if _, done, err := f.Hold(t.Context(), "k", []string{"v"}, open); err == nil {
+			t.Error("a read that failed gave no error")
+		} else {
+			f.fake.Fail(backendtest.Fault{})
+			f.want("k", "x") // a failure is not held
+			done()
+		}
+	})
+}
+
 // TestAReadOutlivesWhoBeganIt: the first of those who wait goes away, the others get their answer.
 func TestAReadOutlivesWhoBeganIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -85,7 +85,7 @@ func TestADeadHolderDoesNotBlock(t *testing.T) {
 	text := across(origin.URL, server.URL(), "400ms")
 	a := start(t, text)
 	a.body("/known", "uri-miss")
-	a.written(server, 1)
+	a.eventually("it is written, and its own claim has ended", func() bool { return server.Commands()["publish"] > 0 })
 	known := strings.TrimSuffix(firstKey(t, server), "}")
 	fields, err := server.Client().HKeys(t.Context(), known+"}").Result()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // without it would ask Redis for each.
 func TestWarmRestart(t *testing.T) {
 	server, origin := redistest.Start(t), newPages(t, "Vary: Accept-Language")
-	text := withRedis(origin.URL, "url: "+server.URL()) + "cache: { l1: { warm_keys: 10, warm_rate: 50/s, warm_first: true } }\n"
+	text := withRedis(origin.URL, "url: "+server.URL()+", timeout: 1s") + "cache: { l1: { warm_keys: 10, warm_rate: 50/s, warm_first: true } }\n"
 	a := start(t, text)
 	for n := range 30 {
 		a.body(fmt.Sprint("/", n), "uri-miss", "Accept-Language", "de")
