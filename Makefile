@@ -28,6 +28,7 @@ build: ## build the static binary bin/cacheproxy
 # the race detector: under it sync.Pool forgets at random, and all the rest
 # multiplies. The conformance suite measures in whole seconds, so it comes last.
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
+	test/needs.sh redis-server
 	bad=0; \
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
@@ -40,7 +41,7 @@ conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our 
 
 # npm's integrity hashes in the lock file pin every byte that is installed.
 $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.json test/needs.sh
-	test/needs.sh go git gcc node npm curl h2load redis-server
+	test/needs.sh go git gcc node npm curl h2load
 	mkdir -p $(SUITE)
 	cp test/conformance/package.json test/conformance/package-lock.json $(SUITE)/
 	cd $(SUITE) && npm ci --ignore-scripts --no-audit --no-fund
