@@ -30,6 +30,7 @@ build: ## build the static binary bin/cacheproxy
 # the race detector: under it sync.Pool forgets at random, and all the rest
 # multiplies. The conformance suite measures in whole seconds, so it comes last.
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
+	test/needs.sh redis-server
 	bad=0; \
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
@@ -51,8 +52,8 @@ $(SUITE)/installed: test/conformance/package.json test/conformance/package-lock.
 reload: ## reload 1,000 times while 64 clients read over all protocols
 	CACHEPROXY_RELOADS=1000 go test -count=1 -v -run ReloadUnderLoad ./internal/app
 
-chaos: ## let upstreams fail under load, beside HAProxy, and write the table of docs/reliability.md
-	test/needs.sh go haproxy
+chaos: ## let upstreams and Redis fail under load, and write the tables of docs/reliability.md
+	test/needs.sh go haproxy redis-server
 	go test -count=1 -v ./test/chaos -phase 5s -record
 
 security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants

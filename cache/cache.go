@@ -3,7 +3,9 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,25 +19,42 @@ type Options struct {
 	MaxBytes    int64 // budget of the memory tier, bookkeeping included; must be positive
 	Policy      tiers.Policy
 	MaxVariants int // per key; must be positive
+	// Remote is the tier behind memory; nil where there is none.
+	Remote *tiers.RemoteOptions
 }
 
-// Cache holds stored responses in memory.
+// Cache holds stored responses in memory, and behind it in a remote tier.
 type Cache struct {
 	memory      shelf
 	state       *invalidation.State
 	maxVariants int
 	capped      atomic.Uint64
+	remote      *tiers.Remote[reading] // nil: memory only
+	guesses     guesses
 }
 
 // New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
 func New(o Options, state *invalidation.State) *Cache {
 	c := &Cache{state: state, maxVariants: o.MaxVariants}
 	c.memory.init(o)
+	if o.Remote != nil {
+		c.remote = tiers.NewRemote[reading](*o.Remote)
+	}
 	return c
 }
 
-// Run frees expired entries until ctx ends.
-func (c *Cache) Run(ctx context.Context) error { return c.memory.Run(ctx) }
+// Run frees expired entries, and writes to the remote tier, until ctx ends.
+func (c *Cache) Run(ctx context.Context) error {
+	if c.remote == nil {
+		return c.memory.Run(ctx)
+	}
+	var remote error
+	var running sync.WaitGroup
+	running.Go(func() { remote = c.remote.Run(ctx) })
+	memory := c.memory.Run(ctx)
+	running.Wait()
+	return errors.Join(memory, remote)
+}
 
 // State returns the applied log against which entries are checked.
 func (c *Cache) State() *invalidation.State { return c.state }
@@ -44,11 +63,16 @@ func (c *Cache) State() *invalidation.State { return c.state }
 type Stats struct {
 	Memory          tiers.Stats
 	VariantsDropped uint64 // variants that went because their key had too many
+	Remote          tiers.RemoteStats
 }
 
 // Stats returns the figures as they are now.
 func (c *Cache) Stats() Stats {
-	return Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
+	s := Stats{Memory: c.memory.Stats(), VariantsDropped: c.capped.Load()}
+	if c.remote != nil {
+		s.Remote = c.remote.Stats()
+	}
+	return s
 }
 
 // MarkUncacheable remembers until when the response of key could not be stored, and why. What is stored stays: another variant, or

@@ -142,6 +142,7 @@ func (c *Cache) change(f Form, next func(old Variants, at int) Variants) {
 // newForm makes the encoded form of a response.
 func (c *Cache) newForm(of *Entry, coding rfc9111.Coding, body []byte) *Entry {
 	meta, header := of.Meta(), of.Header()
+	meta.Flags &^= rfc9111.Encodes
 	meta.Validators.ETag = rfc9111.EncodedTag(meta.Validators.ETag, coding)
 	if len(header["Etag"]) > 0 {
 		header["Etag"] = []string{meta.Validators.ETag}

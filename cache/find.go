@@ -17,6 +17,23 @@ type Query struct {
 	Range  string // the request's Range field where it may be answered from a stored part; else ""
 }
 
+// Tier says where a stored response was found.
+type Tier uint8
+
+// The tiers.
+const (
+	L1 Tier = iota // memory
+	L2             // the remote tier
+)
+
+// String returns the name of the tier in metrics and logs.
+func (t Tier) String() string {
+	if t == L2 {
+		return "l2"
+	}
+	return "l1"
+}
+
 // Outcome is what was found and what may be done with it.
 type Outcome struct {
 	// Entry is the selected response; nil where nothing fits. It is set for a stale or unusable entry too, whose validators and
@@ -28,6 +45,10 @@ type Outcome struct {
 	// (RFC 9111, 4.3.1); set where Forward is ForwardVaryMiss. If-Modified-Since must not be sent for their sake: that one variant is
 	// as old as another says nothing.
 	Others []*Entry
+	// Tier is where Entry was found.
+	Tier Tier
+	// Mark is what FindRemote has seen of the key's purges, for the Share of what is fetched now.
+	Mark string
 	// Standing is what the log says of Entry.
 	Standing invalidation.Standing
 	Decision rfc9111.Decision

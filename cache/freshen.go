@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -20,6 +21,7 @@ type Freshening struct {
 	// RequestTime and ResponseTime are those of the validation; Born is the log's position when it was sent.
 	RequestTime, ResponseTime time.Time
 	Born                      invalidation.Position
+	Share                     *Share // see Parts
 }
 
 // Freshen updates all stored responses that the 304 freshens (RFC 9111, 4.3.4) and returns the one that answers the request, or nil
@@ -39,7 +41,7 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 		}
 		if old.is(named) {
 			fresh, why := c.freshened(old, f.Request, f)
-			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, nil, f.ResponseTime)
+			answer, stored = fresh, why == rfc9111.ReasonNone && c.put(fresh, nil, nil, f.ResponseTime, f.Share)
 		}
 		if request := chosenBy(m.Vary); request.knows(f.Header) && !m.RequestTime.After(f.RequestTime) {
 			c.renew(old, request, f)
@@ -71,11 +73,19 @@ func (c *Cache) renew(old *Entry, request rfc9111.Fields, f *Freshening) (fresh 
 	switch {
 	case why.OfRequest(): // another request's 304 may be stored: what is there stays as it is
 		return fresh, false
-	case why == rfc9111.ReasonNone && c.put(fresh, c.renewedForms(old, fresh), old, f.ResponseTime):
+	case why == rfc9111.ReasonNone && c.put(fresh, c.renewedForms(old, fresh), old, f.ResponseTime, f.Share):
 		return fresh, true
 	}
-	c.Remove(old)
+	c.remove(old, f)
 	return fresh, false
+}
+
+// remove takes away what its origin said must not be kept any longer, here and in the remote tier.
+func (c *Cache) remove(old *Entry, f *Freshening) {
+	c.Remove(old)
+	if f.Share != nil {
+		c.Unshare(context.Background(), old.hash) // bounded by the tier's own deadline
+	}
 }
 
 // candidates are the responses that are stored now and those that were validated, which may have been evicted meanwhile.
@@ -122,7 +132,7 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 		if old.of200() && rfc9111.HeadFreshens(&m, rfc9111.Header(f.Header), old.length()) {
 			c.renew(old, f.Request, f)
 		} else {
-			c.Remove(old)
+			c.remove(old, f)
 		}
 	}
 }

@@ -24,6 +24,8 @@ type Parts struct {
 	Body   []byte
 	Part   Part
 	Born   invalidation.Position
+	// Share says how the response goes to the remote tier; nil: it stays in memory.
+	Share *Share
 }
 
 const (
@@ -64,10 +66,13 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 
 // encodes reports whether encoded forms are to be made of p, and returns the header to send, which says so in Vary.
 func encodes(p *Parts) (bool, http.Header) {
-	if p.Policy == nil || p.Meta.Flags&rfc9111.Partial != 0 {
+	if p.Meta.Flags&rfc9111.Partial != 0 {
 		return false, p.Header
 	}
-	ok, _ := rfc9111.Encodable(p.Policy, p.Meta.Status, rfc9111.Header(p.Header), int64(len(p.Body)))
+	ok := p.Meta.Flags&rfc9111.Encodes != 0 // as it was found when it was stored by the same rule
+	if p.Policy != nil {
+		ok, _ = rfc9111.Encodable(p.Policy, p.Meta.Status, rfc9111.Header(p.Header), int64(len(p.Body)))
+	}
 	if names, _ := rfc9111.VaryNames(rfc9111.Header(p.Header)); !ok || slices.Contains(names, acceptEncoding) {
 		return ok, p.Header
 	}

@@ -18,11 +18,21 @@ func (c *Cache) Build(p *Parts) *Entry { return newEntry(c.state, p.whole()) }
 // All but a large body is copied; Body must not be changed afterwards.
 func (c *Cache) Store(p *Parts) (*Entry, bool) {
 	e := c.Build(p)
-	return e, c.put(e, nil, nil, p.Meta.ResponseTime)
+	return e, c.put(e, nil, nil, p.Meta.ResponseTime, p.Share)
 }
 
-// put stores e, or a copy of it, with its encoded forms, in the place of replaced, which may be nil, and of the same variant.
-func (c *Cache) put(e *Entry, forms []*Entry, replaced *Entry, now time.Time) bool {
+// put stores e, or a copy of it, with its encoded forms, in the place of replaced, which may be nil, and of the same variant. What is
+// stored goes to the remote tier too, where share is not nil; its forms do not: each instance makes those that it is asked for.
+func (c *Cache) put(e *Entry, forms []*Entry, replaced *Entry, now time.Time, share *Share) bool {
+	stored := c.keep(e, forms, replaced, now)
+	if stored {
+		c.share(e, share, now)
+	}
+	return stored
+}
+
+// keep is put for memory alone.
+func (c *Cache) keep(e *Entry, forms []*Entry, replaced *Entry, now time.Time) bool {
 	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
 		return false
 	}

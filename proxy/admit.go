@@ -156,6 +156,7 @@ func (f *fill) publish(h *head) {
 	f.final = h
 	if !h.storable {
 		f.p.fills.remove(f)
+		f.p.cache.Release(f.key.Hash, f.share)
 		f.remember(h)
 	}
 	f.mu.Lock()
@@ -200,10 +201,9 @@ func (f *fill) remember(h *head) {
 // notModified freshens what the 304 is about. Where that is not stored any more, or was purged while the validation was under way,
 // the readers get no answer and fetch anew, without validators.
 func (f *fill) notModified(header http.Header, now time.Time) {
-	query := cache.Query{Key: f.key, Fields: (*selecting)(&f.view), Policy: &f.route.Policy, Rule: f.route.Rule, Now: now}
 	answer, stored := f.p.cache.Freshen(&cache.Freshening{
-		Query: &query, Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
-		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.stamp.Born,
+		Query: f.query(now), Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
+		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.stamp.Born, Share: f.share,
 	})
 	f.answerWith(answer, stored, http.StatusNotModified)
 }

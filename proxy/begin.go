@@ -30,6 +30,7 @@ type exchange struct {
 	outcome cache.Outcome
 	report  cache.Report
 	status  rfc9111.Status // what Cache-Status will say
+	looked  func()         // ends a look into the remote tier; see cache.FindRemote; nil: none is under way
 	apart   rfc9111.Reason // why it did not share a fetch with others, where that is worth a word
 	wrote   bool           // the final header has been sent
 
@@ -90,6 +91,7 @@ func (x *exchange) end() {
 			fault = http.ErrAbortHandler
 		}
 	}
+	x.endLook()
 	x.forgetStall()
 	x.report.Duration = time.Since(x.report.Start)
 	for _, observe := range x.p.observers {
@@ -182,7 +184,41 @@ func (x *exchange) find() {
 	}
 	x.report.Key = key
 	x.outcome = x.p.cache.Find(&x.query)
+	if x.looksFurther() {
+		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
+	}
 	x.report.Reason = x.outcome.Decision.Reason
+}
+
+// looksFurther reports whether the remote tier is to be asked: memory's answer would send the request to the origin, and what the
+// remote tier holds could change that. Where a fetch of the key is under way it has asked already.
+func (x *exchange) looksFurther() bool {
+	if !x.route.Remote || !x.p.cache.HasRemote() || x.outcome.Uncacheable {
+		return false
+	}
+	switch d := &x.outcome.Decision; {
+	case d.Action == rfc9111.Serve, d.Action == rfc9111.ServeStale:
+		return false
+	case d.Reason == rfc9111.ReasonRequestNoStore, d.Reason == rfc9111.ReasonRequestNoCache:
+		return false
+	}
+	return !x.p.fills.under(x.fillHash())
+}
+
+// endLook is called when those who ask for the same will find it in memory, or a fetch to join.
+func (x *exchange) endLook() {
+	if x.looked != nil {
+		x.looked()
+		x.looked = nil
+	}
+}
+
+// share says how what is fetched for this request goes to the remote tier; nil: it does not.
+func (x *exchange) share() *cache.Share {
+	if !x.route.Remote || !x.p.cache.HasRemote() {
+		return nil
+	}
+	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark}
 }
 
 // allowed are the methods that may be of use with any resource behind this proxy.

@@ -27,6 +27,13 @@ func (s *fills) remove(f *fill) {
 	}
 }
 
+// under reports whether a fetch for hash is under way.
+func (s *fills) under(hash [16]byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byKey[hash] != nil
+}
+
 // verdict is what a client makes of a fill.
 type verdict uint8
 
@@ -134,6 +141,7 @@ func (x *exchange) conditionalRange() bool {
 // just stored it, or too many fetches are under way.
 func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader, lead bool) {
 	if !share {
+		x.endLook()
 		if !x.mayFetch() {
 			x.tooMany()
 			return nil, nil, false
@@ -144,6 +152,7 @@ func (x *exchange) join(hash [16]byte, w wanted, share bool) (f *fill, r *reader
 		return f, r, true // nobody else can find it, so whoever began it leads
 	}
 	f, r, lead = x.joinOrRegister(hash, w)
+	x.endLook()
 	switch {
 	case lead:
 		f.start()
@@ -303,6 +312,8 @@ func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, []rfc9111.VaryField)
 		return alone, nil
 	case !e.SelectedBy(x.query.Fields):
 		return another, e.Meta().Vary
+	case from == 0:
+		return x.fromRemote(e), nil
 	}
 	x.count(lead)
 	x.report.Result = cache.ResultRevalidated
@@ -313,6 +324,17 @@ func (x *exchange) fromAnswer(f *fill, lead bool) (verdict, []rfc9111.VaryField)
 	forms := x.p.cache.Forms(e)
 	x.serveEntry(e, &forms, m.Age(time.Now()))
 	return answered, nil
+}
+
+// fromRemote serves what the fill has found in the remote tier, where this request may be served with it.
+func (x *exchange) fromRemote(e *cache.Entry) verdict {
+	o := x.p.cache.Judge(&x.query, e, cache.L2)
+	if o.Decision.Action != rfc9111.Serve {
+		return alone
+	}
+	x.outcome = o
+	x.hit(e)
+	return answered
 }
 
 func (x *exchange) count(lead bool) {
@@ -377,7 +399,7 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 		return false
 	}
 	x.report.Result, x.report.Reason = cache.ResultStale, d.Reason
-	x.report.Tier, x.report.Stored, x.report.Age, x.report.TTL = "l1", true, d.Age, d.TTL
+	x.report.Tier, x.report.Stored, x.report.Age, x.report.TTL = x.outcome.Tier.String(), true, d.Age, d.TTL
 	// The request was forwarded, so this is no hit (RFC 9211, 2.1).
 	x.status = rfc9111.Status{Forward: x.outcome.Decision.Forward, FwdStatus: status, TTL: d.TTL, HasTTL: true, Detail: d.Reason.String()}
 	x.allowStall(0)

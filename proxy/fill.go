@@ -56,7 +56,10 @@ type fill struct {
 	request   *http.Request
 	cancel    context.CancelFunc
 	attempts  atomic.Int32
-	ended     func() // called when the fetch is over; may be nil
+	ended     func()       // called when the fetch is over; may be nil
+	share     *cache.Share // how the response goes to the remote tier; nil: it does not
+	look      bool         // the remote tier is to be asked before the origin is
+	claim     bool         // one instance is to fetch for all
 
 	requestTime time.Time
 	header      http.Header
@@ -113,6 +116,8 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 		uri: x.route.AppendURI(nil, &x.target), header: make(http.Header),
 	}
 	f.view.header = x.view.header.Clone()
+	f.share = x.share()
+	f.claim = f.share != nil && x.route.AcrossInstances && hash != [16]byte{}
 	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
@@ -201,6 +206,10 @@ func (f *fill) run() {
 			f.finish(f.recovered(fault))
 		}
 	}()
+	if f.elsewhere() {
+		f.finish(nil)
+		return
+	}
 	f.requestTime = time.Now()
 	f.site.Origin.ServeHTTP(f, f.request)
 	switch {
@@ -300,6 +309,7 @@ func (f *fill) finish(err error) {
 		f.commit()
 	}
 	f.p.fills.remove(f)
+	f.p.cache.Release(f.key.Hash, f.share)
 	f.mu.Lock()
 	f.err, f.done = err, true
 	if err == nil {
@@ -337,7 +347,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
-		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born,
+		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)

@@ -60,7 +60,7 @@ func (x *exchange) passHead() {
 		}
 		x.p.cache.FreshenByHead(&cache.Freshening{
 			Query: &x.query, Target: &x.target, Request: x.query.Fields, Header: h.Clone(),
-			RequestTime: p.requestTime, ResponseTime: time.Now(), Born: born,
+			RequestTime: p.requestTime, ResponseTime: time.Now(), Born: born, Share: x.share(),
 		})
 	})
 }
@@ -74,6 +74,7 @@ func (x *exchange) forward(onHead func(p *passage, status int, h http.Header)) *
 		return nil
 	}
 	x.report.Upstream = x.route.Upstream
+	x.endLook()
 	x.pauseStall()
 	w := &passage{x: x, onHead: onHead, requestTime: time.Now()}
 	defer w.fetched()

@@ -68,13 +68,18 @@ func (x *exchange) purgeURL() {
 		_, bare, _ := strings.Cut(uri, ":")
 		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: bare})
 	}
+	var keys [][16]byte
+	for _, target.Scheme = range []string{"http", "https"} {
+		keys = append(keys, x.keys(&target)...)
+	}
+	x.p.cache.Unshare(x.r.Context(), keys...)
 	receipt, err := x.p.purger.Purge(x.r.Context(), selectors)
 	if err != nil {
 		x.problem(http.StatusBadRequest, "nothing was purged", err.Error())
 		return
 	}
-	for _, target.Scheme = range []string{"http", "https"} {
-		receipt.Freed += x.p.cache.Free(x.key(&target))
+	for _, key := range keys {
+		receipt.Freed += x.p.cache.Free(key)
 	}
 	x.json(http.StatusOK, "application/json", receipt)
 }

@@ -83,6 +83,7 @@ func (x *exchange) registerRefresh(hash [16]byte) *fill {
 	}
 	f := x.newFill(hash, wanted{selected: x.outcome.Entry})
 	f.ended = x.p.refreshes.end
+	f.look = f.share != nil // another instance may have renewed it
 	f.mu.Lock()
 	f.abandonIfUnread()
 	f.mu.Unlock()

@@ -22,13 +22,17 @@ const (
 // hit answers from a stored response: 304, the whole, or the ranges that were asked for. The budget of a plain hit is no allocation
 // of ours (see TestHitAllocates); what net/http allocates for header map and snapshot is its own.
 func (x *exchange) hit(e *cache.Entry) {
+	x.endLook()
 	d := &x.outcome.Decision
-	x.report.Tier, x.report.Stored = "l1", true
+	x.report.Tier, x.report.Stored = x.outcome.Tier.String(), true
 	x.report.Age, x.report.TTL = d.Age, d.TTL
 	x.report.Result = cache.ResultHit
 	x.status = hitStatus(d.TTL)
 	if d.Action == rfc9111.ServeStale {
 		x.report.Result = cache.ResultStale
+	}
+	if x.outcome.Tier == cache.L2 {
+		x.status.Detail = rfc9111.ReasonL2.String()
 	}
 	if d.Reason != rfc9111.ReasonNone {
 		x.status.Detail = d.Reason.String()

@@ -75,9 +75,10 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 		for _, uri := range x.uris(&targets[i]) {
 			selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
 		}
-		keys = append(keys, x.key(&targets[i]))
+		keys = append(keys, x.keys(&targets[i])...)
 	}
 	// The origin has changed: the purge must happen even if the client goes away now.
+	x.p.cache.Unshare(context.WithoutCancel(x.r.Context()), keys...)
 	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), selectors)
 	if err != nil {
 		x.p.log.Error("invalidation by an unsafe method", "route", x.route.Name, "error", err)
@@ -101,12 +102,18 @@ func (x *exchange) uris(target *rfc9111.Target) []string {
 	return uris
 }
 
-// key returns the key under which this client's GET for target would be stored.
-func (x *exchange) key(target *rfc9111.Target) [16]byte {
+// keys returns the keys under which this client's GET for target, or one that takes another route, would be stored. Where header
+// fields or cookies are in a route's key, other clients have others.
+func (x *exchange) keys(target *rfc9111.Target) [][16]byte {
 	v := x.view
 	v.method, v.target = http.MethodGet, *target
-	v.route = x.plan.Table.Match(&v)
-	return v.route.AppendKey(nil, &v).Hash
+	keys := [][16]byte{x.plan.Table.Match(&v).AppendKey(nil, &v).Hash}
+	for _, v.route = range x.plan.Table.Reaching(target) {
+		if key := v.route.AppendKey(nil, &v).Hash; !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // kept is the response to a POST that may be stored for later GETs (RFC 9110, 9.3.3).

@@ -28,7 +28,7 @@ type VaryField struct {
 	Present bool
 }
 
-// Flags are what NewMeta found out about a response.
+// Flags are what NewMeta found out about a response. Their bits are kept in remote stores: none is ever given a second meaning.
 type Flags uint16
 
 const (

@@ -36,6 +36,7 @@ const (
 	// What may be done with what is stored.
 
 	ReasonL1
+	ReasonL2
 	ReasonImmutable
 	ReasonRequestNoStore
 	ReasonRequestNoCache
@@ -115,6 +116,7 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonRuleChanged: {"rule-changed", "The route's storing rules have changed since the response was stored, so it is fetched anew.", "Nothing needs to be done."},
 
 	ReasonL1:              {"l1", "The response comes from memory.", "Nothing needs to be done."},
+	ReasonL2:              {"l2", "The response comes from Redis, where this instance or another has stored it.", "Nothing needs to be done."},
 	ReasonImmutable:       {"immutable", "The response is fresh and immutable, so a plain reload is answered from the cache (RFC 8246, 2).", "Nothing needs to be done; a request with no-cache is sent to the origin."},
 	ReasonRequestNoStore:  {"request-no-store", "The request's Cache-Control says no-store, so its answer is not stored (RFC 9111, 5.2.1.5).", "Let the client leave it out."},
 	ReasonRequestNoCache:  {"request-no-cache", "The request's Cache-Control, or Pragma, says no-cache, so the origin is asked (RFC 9111, 5.2.1.4).", "Let the client leave it out; browsers send it on a forced reload."},

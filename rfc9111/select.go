@@ -52,6 +52,12 @@ func VaryNames(resp Fields) (names []string, star bool) {
 // varyFields notes the request's values of the fields that Vary names.
 func varyFields(request, response Fields) []VaryField {
 	names, _ := VaryNames(response)
+	return VaryFields(request, names)
+}
+
+// VaryFields notes the request's values of the fields of these names, as a response that varies by them would. The names must be in
+// canonical form, sorted, without doubles: see VaryNames.
+func VaryFields(request Fields, names []string) []VaryField {
 	if len(names) == 0 {
 		return nil
 	}

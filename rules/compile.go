@@ -56,18 +56,20 @@ type Warning = Error
 
 // Route is one compiled route. It is immutable and safe for concurrent use; what it points to must not be changed.
 type Route struct {
-	Index          int
-	Name           string
-	Upstream       string // "" for a default route without upstream: the answer is 404
-	Policy         rfc9111.Policy
-	Off            bool   // pattern off: nothing is read from or written to the cache
-	Rule           uint64 // fingerprint of the storing rules: the same rules give the same value in every process
-	MaxObjectBytes int64
-	CollapseWait   time.Duration
-	CompleteRanges bool
-	Request        HeaderRules // names in canonical form
-	Response       HeaderRules // names in canonical form
-	Spec           *Spec       // as configured; of the default route: only name and upstream
+	Index           int
+	Name            string
+	Upstream        string // "" for a default route without upstream: the answer is 404
+	Policy          rfc9111.Policy
+	Off             bool   // pattern off: nothing is read from or written to the cache
+	Rule            uint64 // fingerprint of the storing rules: the same rules give the same value in every process
+	MaxObjectBytes  int64
+	CollapseWait    time.Duration
+	AcrossInstances bool // one instance fetches for all
+	CompleteRanges  bool
+	Remote          bool        // responses are kept in the remote tier too, where there is one
+	Request         HeaderRules // names in canonical form
+	Response        HeaderRules // names in canonical form
+	Spec            *Spec       // as configured; of the default route: only name and upstream
 
 	match   matcher
 	rewrite Rewrite // in normal form

@@ -29,6 +29,10 @@ func (c *routeCompiler) cache(s *CacheSpec) {
 	if r.CollapseWait < 0 {
 		c.errorf(at("cache", "collapse", "wait"), "is negative; 0s does not wait at all")
 	}
+	r.AcrossInstances = s.Collapse.AcrossInstances && r.CollapseWait > 0
+	if s.Collapse.AcrossInstances && !r.Remote {
+		c.errorf(at("cache", "collapse", "across_instances"), "needs the tier that instances have in common; write tiers: [l1, l2]")
+	}
 	r.MaxObjectBytes = valueOr(s.MaxObjectBytes, c.options.MaxObjectBytes)
 	if s.MaxObjectBytes != nil && r.MaxObjectBytes < 1 {
 		c.errorf(at("cache", "max_object_bytes"), "must be more than 0; to cache nothing write pattern: off")
@@ -54,14 +58,16 @@ func (c *routeCompiler) tiers(tiers []string) {
 	for i, tier := range tiers {
 		path := element(at("cache", "tiers"), i)
 		switch {
-		case tier == "l2":
-			c.errorf(path, "l2 is not built yet; write [l1] or leave tiers out")
-		case tier != "l1":
-			c.errorf(path, "%q is no tier; write [l1] or leave tiers out", tier)
+		case tier != "l1" && tier != "l2":
+			c.errorf(path, "%q is no tier; write [l1], or [l1, l2], or leave tiers out", tier)
 		case slices.Contains(tiers[:i], tier):
 			c.errorf(path, "%s is named twice", tier)
 		}
 	}
+	if slices.Contains(tiers, "l2") && !slices.Contains(tiers, "l1") {
+		c.errorf(at("cache", "tiers"), "l2 stands behind memory; write [l1, l2]")
+	}
+	c.route.Remote = tiers == nil || slices.Contains(tiers, "l2")
 }
 
 func (c *routeCompiler) policy(s *CacheSpec) {

@@ -71,7 +71,7 @@ func TestCompileMistakes(t *testing.T) {
 		{Spec{Cache: &CacheSpec{Pattern: "refresh-ahead"}}, "cache.pattern: refresh-ahead is not built yet"},
 		{Spec{Cache: &CacheSpec{Pattern: "audit"}}, "cache.pattern: audit is not built yet"},
 		{Spec{Cache: &CacheSpec{Pattern: "on"}}, `cache.pattern: "on" is no pattern; write cache-aside or off`},
-		{Spec{Cache: &CacheSpec{Tiers: []string{"l1", "l2"}}}, "cache.tiers[1]: l2 is not built yet"},
+		{Spec{Cache: &CacheSpec{Tiers: []string{"l2"}}}, "cache.tiers: l2 stands behind memory"},
 		{Spec{Cache: &CacheSpec{Tiers: []string{"l3"}}}, `cache.tiers[0]: "l3" is no tier`},
 		{Spec{Cache: &CacheSpec{Tiers: []string{"l1", "l1"}}}, "cache.tiers[1]: l1 is named twice"},
 		{Spec{Cache: &CacheSpec{Tiers: []string{}}}, "cache.tiers: names no tier; to cache nothing write pattern: off"},

@@ -68,6 +68,9 @@ func (r *Route) AppendKey(buf []byte, v View) rfc9111.Key {
 	return rfc9111.NewKey(buf[begin:])
 }
 
+// KeyIsURI reports whether the key follows from the target alone: whoever purges the target knows it.
+func (r *Route) KeyIsURI() bool { return len(r.key.headers) == 0 && len(r.key.cookies) == 0 }
+
 // appendCookies appends the cookies that are in the key. A request has one Cookie line (RFC 6265, 5.4; HTTP/2 joins
 // its crumbs). Origins disagree about several lines, so that a cookie could be hidden from the key in a second one:
 // then all of them are in the key, whole.

@@ -56,7 +56,7 @@ type CacheSpec struct {
 	StaleWhileRevalidate *time.Duration        `yaml:"stale_while_revalidate" doc:"How long a stale response may be served while it is renewed behind. Absent: the origin's say."`
 	StaleIfError         *time.Duration        `yaml:"stale_if_error" doc:"How long a stale response may be served while the origin fails. Absent: the origin's say."`
 	StatusTTL            map[int]time.Duration `yaml:"status_ttl" doc:"Freshness lifetime by status code, for example 404: 10s."`
-	Tiers                []string              `yaml:"tiers" doc:"Where responses are kept." default:"[l1]" enum:"l1"`
+	Tiers                []string              `yaml:"tiers" doc:"Where responses are kept: l1 is memory, which is always there, l2 is Redis, where it is set up." default:"[l1, l2]" enum:"l1,l2"`
 	When                 string                `yaml:"when" doc:"CEL condition over request and response; only where it is true is a response stored. An error while evaluating counts as false."`
 	Bypass               string                `yaml:"bypass" doc:"CEL condition over the request; where it is true the cache is neither read nor written. An error while evaluating counts as true."`
 	Key                  KeySpec               `yaml:"key" doc:"What of a request tells stored responses apart, beside what the response names in Vary."`
@@ -108,5 +108,6 @@ type EncodeSpec struct {
 
 // CollapseSpec says how requests for the same key share one fetch.
 type CollapseSpec struct {
-	Wait *time.Duration `yaml:"wait" doc:"How long a request waits for the head of another's fetch before it goes on its own." default:"10s"`
+	Wait            *time.Duration `yaml:"wait" doc:"How long a request waits for the head of another's fetch before it goes on its own." default:"10s"`
+	AcrossInstances bool           `yaml:"across_instances" doc:"Whether one instance fetches for all that share a Redis. The others wait for what it stores, three quarters of wait at most, and then go on alone." default:"false"`
 }

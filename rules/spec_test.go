@@ -27,8 +27,10 @@ func TestSpecTags(t *testing.T) {
 			if !strings.HasSuffix(doc, ".") || strings.Contains(doc, "\n") {
 				t.Errorf("%s.%s has the description %q", typ.Name(), f.Name, doc)
 			}
-			if value, values := f.Tag.Get("default"), f.Tag.Get("enum"); value != "" && values != "" && !strings.Contains(","+values+",", ","+strings.Trim(value, "[]")+",") {
-				t.Errorf("%s.%s has the default %q, which is none of %s", typ.Name(), f.Name, value, values)
+			for value := range strings.SplitSeq(strings.Trim(f.Tag.Get("default"), "[]"), ", ") {
+				if values := f.Tag.Get("enum"); values != "" && !strings.Contains(","+values+",", ","+value+",") {
+					t.Errorf("%s.%s has the default %q, which is none of %s", typ.Name(), f.Name, value, values)
+				}
 			}
 			walk(f.Type)
 		}

@@ -1,4 +1,5 @@
-// Package tiers holds what the cache keeps: today a bounded memory tier.
+// Package tiers holds what the cache keeps: a bounded memory tier, and a remote
+// one that is never in the way.
 //
 // [Memory] maps keys to immutable values, shared without copying, and is
 // bounded in bytes: each value's own cost, as its user states it, plus the
@@ -25,4 +26,14 @@
 // array of numbers and a hand, so an entry has no pointers but those of its key
 // and value types. Linked elements for all entries, as LRU has them, cost a
 // collection of 1,000,000 entries 0.2 seconds of processor time.
+//
+// # The remote tier
+//
+// [Remote] keeps values in a [Backend], which is [Redis]: a key is a hash of
+// frames (frame.go), with an index of them. Every operation has a deadline and
+// a breaker round it; while the store is away nobody waits for it, and a ping
+// beside the requests finds out when it is back. Writes go through a bounded
+// queue that drops, and counts, rather than grows. Concurrent reads of one thing
+// are one. A [Remote.Delete] holds here although the store may not know of it
+// yet, and keeps what was fetched before it from being stored after it.
 package tiers

@@ -22,7 +22,6 @@ var errNoUpstream = errors.New(`nothing to serve: name an upstream, or a configu
 
 func serveCommand() *cobra.Command {
 	var o app.Options
-	var redis string
 	c := &cobra.Command{
 		Use:   "serve [--config FILE] [--upstream URL] [--demo]",
 		Short: "Serve: cache in front of an upstream",
@@ -33,8 +32,6 @@ func serveCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
-			case redis != "":
-				return errors.New("--redis: the Redis tier is not built yet; leave it out, everything is kept in memory")
 			case o.Demo && o.Config.Flags.Upstream != "":
 				return errors.New("--demo brings an upstream of its own; leave --upstream out")
 			case o.Config.File == "" && o.Config.Flags.Upstream == "" && !o.Demo:
@@ -49,7 +46,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&o.Config.Flags.Upstream, "upstream", "", "`URL` of the origin; with a file, an upstream named cli that takes what no route matches")
 	f.StringVar(&o.Config.Flags.Listen, "listen", "", "`ADDR` to serve clients on, in place of all in the file (default :8080)")
 	f.StringVar(&o.Config.Flags.Admin, "admin", "", "`ADDR` of the administration API (default 127.0.0.1:8081)")
-	f.StringVar(&redis, "redis", "", "`URL` of Redis (not built yet)")
+	f.StringVar(&o.Config.Flags.Redis, "redis", "", "`URL` of Redis, to share what is stored and to keep it over a restart")
 	f.BoolVar(&o.Demo, "demo", false, "front a small shop that is built in")
 	f.StringVar(&o.Config.Flags.LogLevel, "log-level", "", "debug|info|warn|error")
 	f.StringVar(&o.Config.Flags.LogFormat, "log-format", "", "text|json")

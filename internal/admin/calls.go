@@ -41,7 +41,7 @@ func (h *Handler) alive(context.Context, struct{}) (PartHealth, error) {
 func (h *Handler) ready(w http.ResponseWriter, _ *http.Request) error {
 	health := h.o.Health()
 	status := http.StatusOK
-	if health.Status == StatusDraining {
+	if health.Status == StatusDraining || health.Status == StatusStarting {
 		status = http.StatusServiceUnavailable
 	}
 	return writeJSON(w, status, "application/json", health)

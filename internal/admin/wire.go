@@ -17,7 +17,9 @@ type (
 // The values of Health.Status.
 const (
 	StatusOK       = "ok"
+	StatusDegraded = "degraded" // ready, but something that is not needed is away
 	StatusDraining = "draining"
+	StatusStarting = "starting" // memory is being filled
 )
 
 // Health is the answer of /readyz.

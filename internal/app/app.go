@@ -46,6 +46,7 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
+	redis   *server // nil: memory only
 	metrics *metrics.Metrics
 	access  *metrics.AccessLog
 	admin   *admin.Handler
@@ -57,6 +58,7 @@ type App struct {
 	current  atomic.Pointer[generation]
 	refused  atomic.Bool // the last reload
 	draining atomic.Bool
+	warming  atomic.Bool // not ready before memory has been filled
 
 	reloading sync.Mutex                   // held while one reload runs; guards the following
 	files     []string                     // that the configuration in force was read from
@@ -126,7 +128,13 @@ func (a *App) build(cfg *config.Config) error {
 	if cfg.Cache.L1.Policy == "lru" {
 		policy = tiers.LRU
 	}
-	a.cache = cache.New(cache.Options{MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants}, state)
+	var err error
+	if a.redis, err = connect(&cfg.Redis); err != nil {
+		return err
+	}
+	a.cache = cache.New(cache.Options{
+		MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants, Remote: a.remoteTier(cfg),
+	}, state)
 	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, a.cache.Drop)
 
 	format := metrics.JSON
@@ -136,7 +144,6 @@ func (a *App) build(cfg *config.Config) error {
 	a.access = metrics.NewAccessLog(a.stderr, format)
 
 	registry := prometheus.NewRegistry()
-	var err error
 	a.metrics, err = metrics.New(registry, a.o.Version, cfg.Table(), metrics.Sources{
 		Cache:       a.cache.Stats,
 		Proxy:       func() proxy.Stats { return a.proxy.Stats() },
@@ -146,6 +153,7 @@ func (a *App) build(cfg *config.Config) error {
 		Malformed:   a.guards.refused.Load,
 		AccessLost:  a.access.Lost,
 		Upstreams:   a.upstreamStats,
+		Redis:       a.redisFigures,
 	})
 	if err != nil {
 		return err
@@ -196,6 +204,9 @@ func (a *App) Close() {
 		}
 	}
 	a.closeDataDir()
+	if a.redis != nil {
+		a.redis.client.Close() // nobody has used it
+	}
 	if g := a.current.Load(); g != nil {
 		g.close(nil)
 	}
@@ -208,9 +219,16 @@ func (a *App) Run(ctx context.Context) error {
 	tune := a.newTuner()
 	run := newRunner(ctx)
 	run.start("access log", a.access.Run, nil)
-	run.start("cache", a.cache.Run, nil)
+	if a.redis != nil {
+		run.start("redis", a.redis.watch, nil)
+	}
+	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
 	run.start("purge records", a.prune, nil)
+	if a.cache.HasRemote() && a.started.Cache.L1.WarmKeys > 0 {
+		a.warming.Store(a.started.Cache.L1.WarmFirst)
+		run.start("warm-up", a.warm, nil)
+	}
 	if a.shop != nil {
 		run.start("demo origin", func(ctx context.Context) error { return demo.Run(ctx, a.shop) }, nil)
 	}

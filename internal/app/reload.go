@@ -78,7 +78,11 @@ func needRestart(start, next *config.Config) (ws config.Warnings) {
 		{"limits.header_bytes", start.Limits.HeaderBytes, next.Limits.HeaderBytes},
 		{"limits.header_timeout", start.Limits.HeaderTimeout, next.Limits.HeaderTimeout},
 		{"limits.idle_timeout", start.Limits.IdleTimeout, next.Limits.IdleTimeout},
+		{"redis", start.Redis, next.Redis},
+		{"cache.key_prefix", start.Cache.KeyPrefix, next.Cache.KeyPrefix},
+		{"cache.l2", start.Cache.L2, next.Cache.L2},
 		{"cache.l1.max_bytes", start.Cache.L1.MaxBytes, next.Cache.L1.MaxBytes},
+		{"cache.l1.warm_keys", start.Cache.L1.WarmKeys, next.Cache.L1.WarmKeys},
 		{"cache.l1.policy", start.Cache.L1.Policy, next.Cache.L1.Policy},
 		{"cache.log.max_rows", start.Cache.Log.MaxRows, next.Cache.Log.MaxRows},
 		{"cache.max_variants", start.Cache.MaxVariants, next.Cache.MaxVariants},
@@ -123,6 +127,17 @@ func (a *App) health() admin.Health {
 	}}
 	if a.refused.Load() {
 		h.Parts["configuration"] = admin.PartHealth{Status: "refused", Detail: "the last reload was refused; the configuration before it is in force"}
+	}
+	if a.redis != nil {
+		h.Parts["redis"] = admin.PartHealth{Status: admin.StatusOK}
+		if a.cache.HasRemote() && !a.cache.RemoteUp() {
+			h.Status = admin.StatusDegraded
+			h.Parts["redis"] = admin.PartHealth{Status: admin.StatusDegraded, Detail: "it does not answer; everything is kept in memory, and fetched from the origins"}
+		}
+	}
+	if a.warming.Load() {
+		h.Status = admin.StatusStarting
+		h.Parts["memory"] = admin.PartHealth{Status: admin.StatusStarting, Detail: "hot responses are being read from Redis"}
 	}
 	if a.draining.Load() {
 		h.Status = admin.StatusDraining

@@ -19,6 +19,7 @@ func (l *loader) check() {
 	l.checkTokens()
 	l.checkAdmin()
 	l.checkCache()
+	l.checkRedis()
 	l.checkUpstreams()
 	l.checkRoutes()
 }
@@ -146,6 +147,11 @@ func (l *loader) checkRoutes() {
 		if r.Cache != nil && r.Cache.MaxObjectBytes != nil && *r.Cache.MaxObjectBytes > l.cfg.Cache.L1.MaxBytes {
 			l.refuse(location{"routes", strconv.Itoa(i), "cache", "max_object_bytes"},
 				fmt.Sprintf("more than cache.l1.max_bytes, which is %s", FormatSize(l.cfg.Cache.L1.MaxBytes)))
+		}
+	}
+	for i, r := range l.cfg.Routes {
+		if r.Cache != nil && r.Cache.Collapse.AcrossInstances && !l.cfg.HasL2() {
+			l.warn(location{"routes", strconv.Itoa(i), "cache", "collapse", "across_instances"}, "has no effect without a Redis that instances share")
 		}
 	}
 	l.cfg.table = table

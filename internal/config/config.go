@@ -21,6 +21,7 @@ type Config struct {
 	Admin           Admin                       `yaml:"admin" doc:"The administration listener."`
 	Purge           Purge                       `yaml:"purge" doc:"PURGE on the main listener."`
 	Limits          Limits                      `yaml:"limits" doc:"What a client may ask for."`
+	Redis           Redis                       `yaml:"redis" doc:"The server behind memory. Leave it out: memory only, everything else works the same on one instance."`
 	Cache           Cache                       `yaml:"cache" doc:"What all routes share."`
 	Upstreams       map[string]upstream.Options `yaml:"upstreams" doc:"The origins, by name."`
 	Routes          []rules.Spec                `yaml:"routes" doc:"The routes; the first that matches wins. A route without cache follows the origin."`
@@ -86,11 +87,13 @@ type Limits struct {
 // Cache is what all routes share.
 type Cache struct {
 	Name           string        `yaml:"name" default:"cacheproxy" format:"token" doc:"This cache's name in Cache-Status."`
+	KeyPrefix      string        `yaml:"key_prefix" default:"cacheproxy" doc:"Every key and channel in Redis begins with it. Instances with the same prefix share what they store."`
 	DefaultTTL     time.Duration `yaml:"default_ttl" default:"0s" doc:"Freshness lifetime of a cacheable response that says nothing. 0s: RFC 9111 heuristics."`
 	TargetedFields []string      `yaml:"targeted_fields" default:"[CDN-Cache-Control, Surrogate-Control]" format:"field" doc:"RFC 9213 fields, the most specific first."`
 	HitForMiss     time.Duration `yaml:"hit_for_miss" default:"30s" doc:"How long a response that could not be stored is remembered, so that nobody waits in line for it."`
 	MaxLifetime    time.Duration `yaml:"max_lifetime" default:"1d" min:"1s" doc:"No entry outlives it, stale time included; a longer ttl is cut."`
 	L1             L1            `yaml:"l1" doc:"The memory tier."`
+	L2             L2            `yaml:"l2" doc:"The tier in Redis."`
 	Log            CacheLog      `yaml:"log" doc:"The invalidation log."`
 	Encode         Encode        `yaml:"encode" doc:"Encoded forms of stored responses, made here from the one that the upstream sends without a coding."`
 	MaxVariants    int           `yaml:"max_variants" default:"32" min:"1" doc:"Stored responses of one key that differ by Vary; more: the oldest goes."`
@@ -100,6 +103,9 @@ type Cache struct {
 type L1 struct {
 	MaxBytes       int64  `yaml:"max_bytes" default:"256MiB" unit:"bytes" min:"1MiB" doc:"Memory for entries, with headers, keys and bookkeeping."`
 	MaxObjectBytes int64  `yaml:"max_object_bytes" default:"8MiB" unit:"bytes" min:"1" doc:"The largest body that is stored; routes may set their own."`
+	WarmKeys       int    `yaml:"warm_keys" default:"0" min:"0" doc:"Hot keys that are noted in Redis, and read from it into memory at a start. 0: none."`
+	WarmRate       Rate   `yaml:"warm_rate" default:"200/s" doc:"How many of them are read a second."`
+	WarmFirst      bool   `yaml:"warm_first" default:"false" doc:"Whether /readyz waits for that, 30 s at most."`
 	Policy         string `yaml:"policy" default:"auto" enum:"auto,lru" doc:"What goes first for want of room. auto resists scans."`
 }
 

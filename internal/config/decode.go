@@ -211,7 +211,7 @@ func (d *decoder) explain(n *yaml.Node, k kind, text string, expanded bool, p *p
 	}
 	msg := err.Error()
 	switch {
-	case n.Value == "" || k.want == secretKind.want:
+	case n.Value == "" || k.secret:
 		return msg
 	case expanded:
 		return fmt.Sprintf("%s: what %q stands for", msg, n.Value)

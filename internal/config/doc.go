@@ -20,8 +20,7 @@
 // # What is not built yet
 //
 // A key, value or scope of the documented configuration whose feature does not exist yet is refused with a sentence
-// (reserved.go); it is never ignored. An environment name of that kind is warned of, because an environment belongs to more
-// than one program.
+// (reserved.go); it is never ignored.
 //
 // A [Config] is not changed once loaded and may be shared; everything in this package is safe for concurrent use.
 package config

@@ -38,7 +38,12 @@ func (k kind) show(v reflect.Value) any {
 }
 
 func (k kind) raw(v reflect.Value) any {
-	if s, ok := v.Interface().(Secret); ok {
+	switch s := v.Interface().(type) {
+	case Secret:
+		return string(s)
+	case RedisSecret:
+		return string(s)
+	case RedisURL:
 		return string(s)
 	}
 	return k.format(v)

@@ -31,6 +31,7 @@ type Flags struct {
 	Upstream  string // URL; becomes the upstream named "cli" and the default upstream
 	Listen    string // address; replaces all listeners
 	Admin     string // address of the administration listener
+	Redis     string // URL; replaces redis.url and all that stands instead of it
 	LogLevel  string
 	LogFormat string
 }
@@ -143,13 +144,7 @@ func (l *loader) takeEnvironment() {
 	if token := l.envValue(tokenName, "admin.tokens"); token != "" {
 		l.takeToken(token)
 	}
-	for _, r := range reservedNames {
-		value, _ := l.Env(r.name)
-		file, _ := l.Env(r.name + "_FILE")
-		if value != "" || file != "" { // an environment belongs to more than one program, so this prevents no start
-			l.warns = append(l.warns, Diagnostic{File: r.name, Msg: "has no effect yet: " + r.feature + " is not built"})
-		}
-	}
+	l.takeRedis()
 }
 
 // takeToken adds a token with all scopes.
@@ -206,6 +201,9 @@ func (l *loader) takeFlags() {
 		if s.text != "" {
 			l.set(s.path, s.flag, s.text)
 		}
+	}
+	if f.Redis != "" {
+		l.takeRedisURL("--redis", f.Redis)
 	}
 	if f.Upstream != "" {
 		l.takeUpstream(f.Upstream)

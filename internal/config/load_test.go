@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -291,13 +292,39 @@ func TestBadNameFile(t *testing.T) {
 	}
 }
 
-// TestReservedNames: an environment belongs to more than one program, so REDIS_URL must not prevent a start.
-func TestReservedNames(t *testing.T) {
-	names := map[string]string{"REDIS_URL": "redis://:secret@10.0.0.1", "REDIS_PASSWORD_FILE": "/run/secrets/redis", "CACHE_SERIALIZER": ""}
-	_, w := mustLoad(t, config.Options{Flags: config.Flags{Upstream: "http://127.0.0.1:3000"}, Env: env(names)})
-	want := "REDIS_URL: has no effect yet: the Redis tier is not built\nREDIS_PASSWORD: has no effect yet: the Redis tier is not built"
-	if w.String() != want {
-		t.Errorf("got\n%s\nwant\n%s", w, want)
+// TestRedisFromTheEnvironment: the environment goes before the file, and the flag before both.
+func TestRedisFromTheEnvironment(t *testing.T) {
+	type names = map[string]string
+	file := write(t, "redis.yaml", plain+"redis: { mode: sentinel, addresses: ['10.0.0.9:26379'], master_name: m, timeout: 50ms }\n")
+	for _, c := range []struct {
+		env  names
+		flag string
+		want string
+	}{
+		{names{}, "", "sentinel  [10.0.0.9:26379] 0 \"\" false msgpack zstd cacheproxy"},
+		{names{"REDIS_URL": "redis://:pw@10.0.0.1/2", "REDIS_HOST": "unused"}, "", "single redis://:pw@10.0.0.1/2 [] 0 \"\" false msgpack zstd cacheproxy"},
+		{names{"REDIS_HOST": "r", "REDIS_PORT": "7000", "REDIS_DB": "3", "REDIS_PASSWORD": "two words", "REDIS_SSL": "true"}, "",
+			"single  [r:7000] 3 \"two words\" true msgpack zstd cacheproxy"},
+		{names{"REDIS_HOST": "::1"}, "", "single  [[::1]:6379] 0 \"\" false msgpack zstd cacheproxy"},
+		{names{"REDIS_URL": "redis://10.0.0.1"}, "redis://10.0.0.2", "single redis://10.0.0.2 [] 0 \"\" false msgpack zstd cacheproxy"},
+		{names{"CACHE_SERIALIZER": "json", "CACHE_COMPRESSION": "false", "CACHE_KEY_PREFIX": "shop"}, "",
+			"sentinel  [10.0.0.9:26379] 0 \"\" false json none shop"},
+		{names{"CACHE_COMPRESSION": "gzip", "REDIS_SSL": "no"}, "", "REDIS_SSL: neither true nor false, write false: \"no\""},
+		{names{"REDIS_URL": "http://:hunter2@x"}, "", "REDIS_URL: not a URL of Redis, such as redis://127.0.0.1:6379/0"},
+	} {
+		cfg, _, err := config.Load(config.Options{File: file, Env: env(c.env), Flags: config.Flags{Redis: c.flag}})
+		got := fmt.Sprint(err)
+		if err == nil {
+			r, l2 := cfg.Redis, cfg.Cache.L2
+			got = fmt.Sprintf("%s %s %v %d %q %v %s %s %s", r.Mode, string(r.URL), r.Addresses, r.DB, string(r.Password), r.TLS != nil,
+				l2.Serializer, l2.Compression.Algorithm, cfg.Cache.KeyPrefix)
+			if strings.Contains(string(config.Dump(cfg)), "pw") || strings.Contains(string(config.Dump(cfg)), "two words") {
+				t.Errorf("the dump shows the password: %s", config.Dump(cfg))
+			}
+		}
+		if got != c.want {
+			t.Errorf("%v %s\n got %s\nwant %s", c.env, c.flag, got, c.want)
+		}
 	}
 }
 

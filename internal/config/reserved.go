@@ -5,33 +5,28 @@ import "fmt"
 // reservedKeys are the documented keys whose feature is not built yet, each with what it is for. In a path, [] is any element
 // of a list and * any name of a map.
 var reservedKeys = map[string]string{
-	"redis":       "the Redis tier",
 	"sessions":    "edge sessions",
 	"events":      "events",
 	"tracing":     "tracing",
-	"cache.l2":    "the Redis tier",
 	"cache.lease": "invalidation across instances",
 
 	"listen[].fast_lane": "the fast lane",
 
-	"cache.key_prefix":      "the Redis tier",
 	"cache.on_partition":    "invalidation across instances",
 	"cache.sweep":           "the Redis tier",
 	"cache.tag_headers":     "purging by tags",
 	"cache.max_tags":        "purging by tags",
-	"cache.l1.warm_keys":    "filling memory from the Redis tier at start",
-	"cache.l1.warm_rate":    "filling memory from the Redis tier at start",
+	"redis.wait_replicas":   "the invalidation log in Redis",
 	"cache.log.max_records": "the invalidation log in Redis",
 	"cache.log.max_pending": "the invalidation log in Redis",
 
-	"routes[].write":                           "writing through the cache",
-	"routes[].session":                         "edge sessions",
-	"routes[].cache.refresh_at":                "refreshing ahead",
-	"routes[].cache.tags":                      "purging by tags",
-	"routes[].cache.depends_on":                "dependencies",
-	"routes[].cache.adaptive_ttl":              "adaptive lifetimes",
-	"routes[].cache.key.session":               "edge sessions",
-	"routes[].cache.collapse.across_instances": "one fetch across instances",
+	"routes[].write":              "writing through the cache",
+	"routes[].session":            "edge sessions",
+	"routes[].cache.refresh_at":   "refreshing ahead",
+	"routes[].cache.tags":         "purging by tags",
+	"routes[].cache.depends_on":   "dependencies",
+	"routes[].cache.adaptive_ttl": "adaptive lifetimes",
+	"routes[].cache.key.session":  "edge sessions",
 }
 
 // reservedValues are the documented values whose feature is not built yet.
@@ -47,20 +42,6 @@ var reservedValues = map[string]map[string]string{
 		"refresh-ahead": "refreshing ahead",
 		"audit":         "audit mode",
 	},
-	"routes[].cache.tiers[]": {"l2": "the Redis tier"},
-}
-
-// reservedNames are the documented environment names without an effect yet.
-var reservedNames = []struct{ name, feature string }{
-	{"REDIS_URL", "the Redis tier"},
-	{"REDIS_HOST", "the Redis tier"},
-	{"REDIS_PORT", "the Redis tier"},
-	{"REDIS_DB", "the Redis tier"},
-	{"REDIS_PASSWORD", "the Redis tier"},
-	{"REDIS_SSL", "the Redis tier"},
-	{"CACHE_SERIALIZER", "the Redis tier"},
-	{"CACHE_COMPRESSION", "the Redis tier"},
-	{"CACHE_KEY_PREFIX", "the Redis tier"},
 }
 
 func notBuilt(what, feature string) string {

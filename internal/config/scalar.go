@@ -15,6 +15,7 @@ import (
 // A kind is a type of scalar: how its text is read, written and described.
 type kind struct {
 	want   string                    // "a duration such as 30s"
+	secret bool                      // what is written is not repeated in an error
 	typed  bool                      // YAML has a type of its own for it, so that quotes make something else of it
 	parse  func(string) (any, error) // the error does not repeat the text, which may be a secret
 	format func(reflect.Value) any   // what JSON shows
@@ -30,6 +31,12 @@ func kindOf(t reflect.Type, tag reflect.StructTag) (k kind, ok bool) {
 		k = prefixKind
 	case t == reflect.TypeFor[Secret]():
 		k = secretKind
+	case t == reflect.TypeFor[Rate]():
+		k = rateKind
+	case t == reflect.TypeFor[RedisURL]():
+		k = redisURLKind
+	case t == reflect.TypeFor[RedisSecret]():
+		k = redisSecretKind
 	case t.Kind() == reflect.Bool:
 		k = boolKind
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64:
@@ -105,6 +112,23 @@ var shareKind = kind{
 	schema: map[string]any{"type": "number", "minimum": 0, "maximum": 1},
 }
 
+// Rate is how often something is done in a second.
+type Rate int
+
+var rateKind = kind{
+	want: "a rate such as 200/s",
+	parse: func(s string) (any, error) {
+		digits, ok := strings.CutSuffix(s, "/s")
+		n, err := strconv.ParseInt(digits, 10, 32)
+		if !ok || err != nil || n < 1 {
+			return nil, errors.New("not a rate, such as 200/s")
+		}
+		return Rate(n), nil
+	},
+	format: func(v reflect.Value) any { return strconv.FormatInt(v.Int(), 10) + "/s" },
+	schema: map[string]any{"type": "string", "pattern": `^[1-9][0-9]*/s$`},
+}
+
 var boolKind = kind{
 	want:  "true or false",
 	typed: true,
@@ -155,7 +179,8 @@ var textKind = kind{
 }
 
 var secretKind = kind{
-	want: "a text",
+	want:   "a text",
+	secret: true,
 	parse: func(s string) (any, error) {
 		if s == "" {
 			return nil, errors.New("empty")

@@ -27,6 +27,7 @@ type Sources struct {
 	Malformed   func() uint64 // requests that were refused at the door
 	AccessLost  func() uint64 // lines of the access log that were dropped
 	Upstreams   func() map[string]upstream.Stats
+	Redis       func() *Redis // nil: there is none
 }
 
 // Connections are the figures of the main listeners.
@@ -44,6 +45,8 @@ type Metrics struct {
 	upstreamRequests *prometheus.CounterVec
 	upstreamDuration *prometheus.HistogramVec
 	reloads          *prometheus.CounterVec
+	remoteOperations *prometheus.CounterVec
+	remoteDuration   *prometheus.HistogramVec
 }
 
 // New registers the metrics with registry, those of the Go runtime and of the process among them. version names the build. The
@@ -64,6 +67,15 @@ func New(registry prometheus.Registerer, version string, table *rules.Table, s S
 			Name: "cacheproxy_config_reloads_total",
 			Help: "Reloads of the configuration since the start, by result: ok or refused.",
 		}, []string{"result"}),
+		remoteOperations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cacheproxy_l2_operations_total",
+			Help: "Operations on the tier in Redis, by what came of them.",
+		}, []string{"op", "result"}),
+		remoteDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "cacheproxy_l2_operation_duration_seconds",
+			Help:    "Time that operations on the tier in Redis took, those that failed included.",
+			Buckets: bounds[:12],
+		}, []string{"op"}),
 	}
 	m.reloads.WithLabelValues(reloadOK)
 	m.reloads.WithLabelValues(reloadRefused)
@@ -73,7 +85,7 @@ func New(registry prometheus.Registerer, version string, table *rules.Table, s S
 	})
 	build.Set(1)
 	for _, c := range []prometheus.Collector{
-		m, m.upstreamRequests, m.upstreamDuration, m.reloads, build,
+		m, m.upstreamRequests, m.upstreamDuration, m.reloads, m.remoteOperations, m.remoteDuration, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := registry.Register(c); err != nil {
@@ -103,6 +115,14 @@ func (m *Metrics) ObserveUpstream(upstream string, code int, d time.Duration) {
 	}
 	m.upstreamRequests.WithLabelValues(upstream, label).Inc()
 	m.upstreamDuration.WithLabelValues(upstream).Observe(d.Seconds())
+}
+
+// ObserveRemote counts one operation on the tier in Redis. One that was not sent has no duration.
+func (m *Metrics) ObserveRemote(op tiers.Operation, result tiers.RemoteResult, d time.Duration) {
+	m.remoteOperations.WithLabelValues(string(op), string(result)).Inc()
+	if d > 0 {
+		m.remoteDuration.WithLabelValues(string(op)).Observe(d.Seconds())
+	}
 }
 
 const (
@@ -156,7 +176,7 @@ var (
 	malformed      = counter("malformed_requests_total", "HTTP/1 requests that were refused, and their connections closed, because they could be read in more than one way.")
 	accessLogLost  = counter("access_log_dropped_total", "Lines of the access log that were dropped because they came faster than they could be written.")
 	targets        = gauge("upstream_targets", "Targets of an upstream, by how they stand.", "upstream", "state")
-	breakers       = gauge("breaker_state", "How a breaker stands: 0 closed, 1 half-open, 2 open. The name is UPSTREAM/TARGET.", "name")
+	breakers       = gauge("breaker_state", "How a breaker stands: 0 closed, 1 half-open, 2 open. The name is UPSTREAM/TARGET, or redis.", "name")
 	retries        = counter("upstream_retries_total", "Requests that were sent to a further target because one had failed them.", "upstream")
 	removalReasons = []tiers.RemoveReason{tiers.Evicted, tiers.Rejected, tiers.Expired, tiers.Deleted}
 )
@@ -170,6 +190,9 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 		l1Bytes, l1MaxBytes, l1Entries, l1Evictions, variants, collapsed, fetches, encodings, encodingQueue, panics,
 		invalidations, appliedSeq, openConns, maxConns, refusedConns, malformed, accessLogLost, targets, breakers, retries,
 	} {
+		out <- f.desc
+	}
+	for _, f := range redisFigures {
 		out <- f.desc
 	}
 }
@@ -207,6 +230,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 
 	for name, u := range m.sources.Upstreams() {
 		collectUpstream(out, name, &u)
+	}
+	if r := m.sources.Redis(); r != nil {
+		r.collect(out, &c.Remote)
 	}
 }
 

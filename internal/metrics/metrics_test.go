@@ -44,7 +44,9 @@ func sources() metrics.Sources {
 	memory.Removed[tiers.Evicted], memory.Removed[tiers.Rejected] = 14, 15
 	memory.Removed[tiers.Expired], memory.Removed[tiers.Deleted] = 16, 17
 	return metrics.Sources{
-		Cache: func() cache.Stats { return cache.Stats{Memory: memory, VariantsDropped: 18} },
+		Cache: func() cache.Stats {
+			return cache.Stats{Memory: memory, VariantsDropped: 18, Remote: tiers.RemoteStats{Breaker: 1, Queued: 71, Bytes: 72, Deletes: 73, Corrupt: 74}}
+		},
 		Proxy: func() proxy.Stats { return proxy.Stats{Fetches: 21, Collapsed: 22, Panics: 23} },
 		Purges: func() []invalidation.Count {
 			return []invalidation.Count{{Kind: invalidation.KindURL, Total: 31}, {Kind: invalidation.KindAll, Total: 32}}
@@ -53,6 +55,9 @@ func sources() metrics.Sources {
 		Connections: func() metrics.Connections { return metrics.Connections{Open: 41, Limit: 42, Refused: 43} },
 		Malformed:   func() uint64 { return 45 },
 		AccessLost:  func() uint64 { return 44 },
+		Redis: func() *metrics.Redis {
+			return &metrics.Redis{Up: true, MemoryBytes: 61, EvictedKeys: 62, Pool: metrics.RedisPool{Connections: 63, Idle: 64, Hits: 65, Misses: 66, Timeouts: 67, Stale: 68}}
+		},
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{"shop": {Retries: 51, Targets: []upstream.TargetStats{
 				{Name: "a:80", State: upstream.Healthy}, {Name: "b:80", State: upstream.Ejected, Breaker: 2}, {Name: "c:80", State: upstream.Ejected, Breaker: 2},
@@ -125,6 +130,9 @@ func TestFiguresOfTheParts(t *testing.T) {
 		`upstream_requests_total{code="200",upstream="shop"} 1`, `upstream_requests_total{code="error",upstream="shop"} 1`,
 		`upstream_duration_seconds_count{upstream="shop"} 2`, `upstream_duration_seconds_bucket{upstream="shop",le="0.025"} 1`,
 		`upstream_retries_total{upstream="shop"} 51`,
+		`redis_up 1`, `redis_memory_bytes 61`, `redis_evicted_keys_total 62`, `redis_pool_connections 63`, `redis_pool_idle 64`,
+		`redis_pool_hits_total 65`, `redis_pool_misses_total 66`, `redis_pool_timeouts_total 67`, `redis_pool_stale_total 68`,
+		`breaker_state{name="redis"} 1`, `l2_queue_writes 71`, `l2_queue_bytes 72`, `l2_pending_deletes 73`, `l2_corrupt_frames_total 74`,
 		`upstream_targets{state="healthy",upstream="shop"} 1`, `upstream_targets{state="ejected",upstream="shop"} 2`,
 		`upstream_targets{state="unhealthy",upstream="shop"} 0`, `upstream_targets{state="half-open",upstream="shop"} 0`,
 		`breaker_state{name="shop/a:80"} 0`, `breaker_state{name="shop/c:80"} 2`,

@@ -60,22 +60,22 @@ func TestChaos(t *testing.T) {
 	text := head + strings.Join(table, "\n") + "\n"
 	t.Log("\n" + text)
 	if *record && !t.Failed() {
-		write(t, text)
+		write(t, "| proxy |", text)
 	}
 }
 
-// page is where the table stands: between its first line and the next empty one.
+// page is where the tables stand: each between its first line, which begins with its first cell, and the next empty one.
 const page = "../../docs/reliability.md"
 
-func write(t *testing.T, table string) {
+func write(t *testing.T, first, table string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok := strings.Cut(string(text), "| proxy |")
+	before, rest, ok := strings.Cut(string(text), first)
 	if !ok {
-		t.Fatalf("%s has no table", page)
+		t.Fatalf("%s has no table that begins with %s", page, first)
 	}
 	_, after, _ := strings.Cut(rest, "\n\n")
 	if err := os.WriteFile(page, []byte(before+table+"\n"+after), 0o644); err != nil {

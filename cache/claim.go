@@ -1,0 +1,45 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/cacheproxy/cacheproxy/tiers"
+)
+
+// Claimed is the answer to [Cache.Claim].
+type Claimed struct {
+	// Won: this instance is the one that fetches. Else another is, for at most Left.
+	Won  bool
+	Left time.Duration
+	// Outcome is what is in the remote tier now, where Won: another may have come to its end meanwhile.
+	Outcome Outcome
+}
+
+// Claim asks to be the instance that fetches what q asks for, for at most ttl. Where it is, s has the token and the mark with which
+// the fetch begins; it must be given to Release in the end. The error says that the remote tier could not be asked: nobody is kept
+// from fetching then.
+func (c *Cache) Claim(ctx context.Context, q *Query, near *Outcome, s *Share, ttl time.Duration) (Claimed, error) {
+	born := c.state.Applied()
+	fields := fieldsOf(q, c.guesses.of(q, near))
+	name := fields[len(fields)-1] // of the variant, where it is known what variants there are
+	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	if err != nil || claim.Token == "" {
+		return Claimed{Left: claim.Left}, err
+	}
+	s.Claim, s.Token, s.Mark = name, claim.Token, claim.Value.mark
+	return Claimed{Won: true, Outcome: c.further(q, near, &claim.Value)}, nil
+}
+
+// Release gives back the claim that s has not given to a stored response. It does not block.
+func (c *Cache) Release(key [16]byte, s *Share) {
+	if s != nil && s.Token != "" {
+		c.remote.Release(keyName(key), s.Claim, s.Token)
+		s.Token = ""
+	}
+}
+
+// Watch returns a channel that is closed when another instance's claim of key ends. That may be missed; stop must be called.
+func (c *Cache) Watch(key [16]byte) (ended <-chan struct{}, stop func()) {
+	return c.remote.Watch(keyName(key))
+}
