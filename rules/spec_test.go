@@ -28,7 +28,7 @@ func TestSpecTags(t *testing.T) {
 				t.Errorf("%s.%s has the description %q", typ.Name(), f.Name, doc)
 			}
 			for value := range strings.SplitSeq(strings.Trim(f.Tag.Get("default"), "[]"), ", ") {
-				if values := f.Tag.Get("enum"); values != "" && !strings.Contains(","+values+",", ","+value+",") {
+				if values := f.Tag.Get("enum"); value != "" && values != "" && !strings.Contains(","+values+",", ","+value+",") {
 					t.Errorf("%s.%s has the default %q, which is none of %s", typ.Name(), f.Name, value, values)
 				}
 			}
