@@ -94,7 +94,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	if standing == invalidation.Invalid {
 		return o
 	}
-	o.Entry, o.Tier, o.Standing, o.Others = e, L2, standing, nil
+	o.Entry, o.Forms, o.Tier, o.Standing, o.Others = e, c.Forms(e), L2, standing, nil // near's forms are of another response
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o
 }
@@ -102,7 +102,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 // Judge says what may be done with e for a request that waited for it.
 func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
 	standing := c.state.Check(&e.Stamp)
-	o := Outcome{Entry: e, Tier: tier, Standing: standing}
+	o := Outcome{Entry: e, Forms: c.Forms(e), Tier: tier, Standing: standing}
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o
 }

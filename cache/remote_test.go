@@ -112,6 +112,37 @@ func TestInstancesShareWhatTheyStore(t *testing.T) {
 }
 
 // TestVariantsAreFoundFurther: the first read of an unknown resource guesses, the second knows, and from then on the first is right.
+// TestEncodedFormsStayHere: a response that is found further comes without encoded forms, and not with those of what it replaces; that
+// it may have some, and that our Vary says so, comes with it.
+func TestEncodedFormsStayHere(t *testing.T) {
+	fake := backendtest.NewFake()
+	a, b := newInstance(t, fake, tiers.Msgpack), newInstance(t, fake, tiers.Msgpack)
+	a.encodes()
+	b.encodes()
+	text := func(body string, sent time.Time) response {
+		r := ok(uri, body, `Etag: "`+body+`"`, "Vary: X")
+		r.sent, r.request = sent, fields("X: 1")
+		return r
+	}
+	old := b.keep(text("the old page", now().Add(-2*time.Minute)))
+	if !b.AddForm(old.Form(rfc9111.Gzip), []byte("the old page, shorter")) {
+		t.Fatal("the form was not stored")
+	}
+	first := a.shared(text("the new page", now()), Share{Named: true})
+	if !a.AddForm(first.Form(rfc9111.Gzip), []byte("the new page, shorter")) {
+		t.Fatal("the form was not stored")
+	}
+	o := b.further(uri, now(), "X: 1")
+	b.wantFrom(o, L2, "the new page")
+	if head := string(o.Entry.Head()); head != string(first.Head()) {
+		t.Errorf("head %q, want %q", head, first.Head())
+	}
+	send, missing := o.Entry.Answer(&o.Forms, rfc9111.Header(fields("Accept-Encoding: gzip")), b.policy)
+	if send != o.Entry || missing != rfc9111.Gzip {
+		t.Errorf("answered with %q, and %v is missing; want the page as it is, and that gzip is to be made", send.Body(), missing)
+	}
+}
+
 func TestVariantsAreFoundFurther(t *testing.T) {
 	fake := backendtest.NewFake()
 	a, b := newInstance(t, fake, tiers.Msgpack), newInstance(t, fake, tiers.Msgpack)
