@@ -77,11 +77,9 @@ func (s *selecting) Field(name string) (string, int) {
 // control byte than HTAB, and a field line has a name. It says what net/http and the handler could do with the request beside asking the
 // rules: that makes it framed or foreign. All other fields, known or not, are for the rules to read.
 func (r *request) parse(head []byte, trusted bool) kind {
-	if head[0] == '\r' { // one empty line may stand before a request (RFC 9112, 2.2)
-		return max(framed, r.parse(head[len("\r\n"):], trusted))
-	}
 	line, rest := cutLine(head)
-	kind := r.parseLine(line)
+	method, raw, kind := parseLine(line)
+	r.method, r.raw, r.host = method, raw, ""
 	for r.count = 0; kind != foreign; {
 		if line, rest = cutLine(rest); line == "" {
 			break
@@ -99,24 +97,21 @@ func (r *request) parse(head []byte, trusted bool) kind {
 	return kind
 }
 
-// parseLine reads the request line.
-func (r *request) parseLine(line string) kind {
+// parseLine reads the request line. An empty one, which may stand before a request (RFC 9112, 2.2), is not for us.
+func parseLine(line string) (method, raw string, k kind) {
 	method, rest, _ := strings.Cut(line, " ")
 	raw, version, _ := strings.Cut(rest, " ")
 	switch method {
 	case "GET", "HEAD":
-	case "POST": // net/http takes more for the beginning of the request after it than after others
-		return foreign
-	case "CONNECT":
-		return foreign
+	case "", "CONNECT", "POST": // after a POST net/http takes more for the beginning of a request than after others
+		return "", "", foreign
 	default:
-		return framed
+		return "", "", framed
 	}
 	if version != "HTTP/1.1" || raw[0] != '/' {
-		return framed
+		return "", "", framed
 	}
-	r.method, r.raw, r.host = method, raw, ""
-	return plain
+	return method, raw, plain
 }
 
 // judge says what a field makes of the request, and notes Host.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/proxy/framing"
@@ -67,7 +68,7 @@ func (c *Conn) nextHead() (n int, k kind, err error) {
 					k = max(k, framed)
 				}
 				return n, k, nil
-			case !c.work.hasRoom():
+			case !c.work.hasRoom(), c.lines > 0 && !begins(c.work.input()):
 				return 0, foreign, nil
 			}
 		}
@@ -78,6 +79,14 @@ func (c *Conn) nextHead() (n int, k kind, err error) {
 			return 0, 0, err
 		}
 	}
+}
+
+// begins reports whether net/http would wait for the rest of a head whose first line is there: it answers some before that. An empty
+// line, which may stand before a request (RFC 9112, 2.2), is among them.
+func begins(input []byte) bool {
+	line, _ := cutLine(input)
+	_, raw, kind := parseLine(line)
+	return kind == plain && strings.IndexByte(raw, '%') < 0
 }
 
 // kindOf says what the end of the request makes of it.
