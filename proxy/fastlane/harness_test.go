@@ -35,6 +35,7 @@ type house struct {
 	front  *fastlane.Listener // nil without a lane
 	server *http.Server
 	served chan struct{}
+	quiet  bool // nothing is noted
 
 	mu      sync.Mutex // guards the following
 	since   time.Time  // the following count from
@@ -108,6 +109,9 @@ func (h *house) pass(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *house) note(r *cache.Report) {
+	if h.quiet {
+		return
+	}
 	kept := *r
 	kept.Host, kept.Path, kept.Method = strings.Clone(r.Host), strings.Clone(r.Path), strings.Clone(r.Method)
 	kept.Key.Text = bytes.Clone(r.Key.Text)
@@ -144,6 +148,17 @@ func (h *house) warm(paths ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.since, h.reports, h.passed = time.Now(), nil, 0
+}
+
+// encode asks for the encoded forms of what is stored under the paths.
+func (h *house) encode(paths ...string) {
+	for _, path := range paths {
+		for _, accept := range []string{"br", "gzip"} {
+			r := httptest.NewRequest(http.MethodGet, "http://a"+path, nil)
+			r.Header.Set("Accept-Encoding", accept)
+			h.proxy.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
 }
 
 // page is an origin's handler for one response. fields are "Name: value".

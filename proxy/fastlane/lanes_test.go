@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -102,13 +101,7 @@ func openLanes(t testing.TB) *lanes {
 		l.pipes[i] = newPipes("192.0.2.1:1234")
 		h := open(t, l.pipes[i], routes, origin, i == 1)
 		h.warm(stored...)
-		for _, accept := range []string{"br", "gzip"} {
-			for _, path := range []string{"/encoded/page", "/encoded/weak"} {
-				q := httptest.NewRequest(http.MethodGet, "http://a"+path, nil)
-				q.Header.Set("Accept-Encoding", accept)
-				h.proxy.ServeHTTP(httptest.NewRecorder(), q)
-			}
-		}
+		h.encode("/encoded/page", "/encoded/weak")
 		l.houses[i] = h
 	}
 	synctest.Wait() // the forms are made
