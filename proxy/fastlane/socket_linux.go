@@ -8,15 +8,19 @@ import (
 )
 
 // socket reads from and writes to a TCP socket by itself. Beside the system calls that costs less than net.Conn, which tells the
-// scheduler of each, though none of them blocks; a buffer is only needed when there is something to read; and head and body leave in one
-// call.
+// scheduler of each, though none of them blocks. A buffer is only needed when there is something to read, and head and body leave in
+// one call.
 type socket struct {
-	raw                syscall.RawConn // nil: the connection is no socket
-	readable, writable func(fd uintptr) bool
+	raw            syscall.RawConn // nil: the connection is no socket
+	step, writable func(fd uintptr) bool
 
-	n     int // bytes that were read or written
+	fd  uintptr // while step runs
+	err error   // that ended it
+
+	sent  int // bytes
 	errno syscall.Errno
-	iov   [2]syscall.Iovec // what is still to be written
+	iov   [2]syscall.Iovec // what is still to be sent
+	msg   syscall.Msghdr   // of iov
 }
 
 // init notes the socket of c, if it is one.
@@ -28,36 +32,53 @@ func (s *socket) init(c *Conn) {
 		return
 	}
 	if raw, err := inner.SyscallConn(); err == nil {
-		s.raw, s.readable, s.writable = raw, c.tryRead, c.tryWrite
+		s.raw, s.step, s.writable = raw, c.step, c.trySend
+		s.msg.Iov, s.msg.Iovlen = &s.iov[0], uint64(len(s.iov))
 	}
 }
 
-// read reads more input. At the end of the input it returns 0 and io.EOF.
-func (c *Conn) read() (int, error) {
+func (s *socket) usable() bool { return s.raw != nil }
+
+// serveSocket reads and answers on a socket.
+func (c *Conn) serveSocket() error {
+	if err := c.socket.raw.Read(c.socket.step); err != nil {
+		return err
+	}
+	return c.socket.err
+}
+
+// step answers what has come, and reads more, until there is nothing. It returns false to be called again when there is.
+func (c *Conn) step(fd uintptr) bool {
 	s := &c.socket
-	if s.raw == nil {
-		return c.readStream()
+	for s.fd = fd; ; {
+		var done bool
+		if done, s.err = c.advance(); done || s.err != nil {
+			return true
+		}
+		n, errno := c.receive(fd)
+		switch {
+		case errno == syscall.EAGAIN:
+			return false
+		case errno != 0:
+			s.err = os.NewSyscallError("recvfrom", errno)
+			return true
+		case n == 0:
+			s.err = io.EOF
+			return true
+		}
+		c.work.end += n
 	}
-	switch err := s.raw.Read(s.readable); {
-	case err != nil:
-		return 0, err
-	case s.errno != 0:
-		return 0, os.NewSyscallError("read", s.errno)
-	case s.n == 0:
-		return 0, io.EOF
-	}
-	c.work.end += s.n
-	return s.n, nil
 }
 
-// tryRead reads what there is. It returns false where there is nothing yet; then a buffer without anything in it goes back.
-func (c *Conn) tryRead(fd uintptr) bool {
+// receive reads into what room there is behind the input. Where nothing has come, a buffer without anything in it goes back.
+func (c *Conn) receive(fd uintptr) (n int, errno syscall.Errno) {
 	if c.work == nil {
 		c.work = works.Get().(*work)
 	}
-	s, w := &c.socket, c.work
+	w := c.work
+	free := w.in[w.end:]
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&w.in[w.end])), uintptr(len(w.in)-w.end))
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(free))), uintptr(len(free)), 0, 0, 0)
 		switch errno {
 		case syscall.EINTR:
 			continue
@@ -65,12 +86,8 @@ func (c *Conn) tryRead(fd uintptr) bool {
 			if w.start == w.end {
 				c.release()
 			}
-			return false
 		}
-		if s.errno = errno; errno == 0 {
-			s.n = int(n)
-		}
-		return true
+		return int(n), errno
 	}
 }
 
@@ -80,14 +97,17 @@ func (c *Conn) write(head, body []byte) (int, error) {
 	if s.raw == nil {
 		return c.writeStream(head, body)
 	}
-	s.n = 0
+	s.sent, s.errno = 0, 0
 	s.iov[0], s.iov[1] = vector(head), vector(body)
-	err := s.raw.Write(s.writable)
+	var err error
+	if !c.trySend(s.fd) { // step has the descriptor: it stays open
+		err = s.raw.Write(s.writable)
+	}
 	s.iov = [2]syscall.Iovec{}
 	if err == nil && s.errno != 0 {
-		err = os.NewSyscallError("writev", s.errno)
+		err = os.NewSyscallError("sendmsg", s.errno)
 	}
-	return s.n, err
+	return s.sent, err
 }
 
 func vector(b []byte) (v syscall.Iovec) {
@@ -98,14 +118,14 @@ func vector(b []byte) (v syscall.Iovec) {
 	return v
 }
 
-// tryWrite writes what the socket takes. It returns false where something is left.
-func (c *Conn) tryWrite(fd uintptr) bool {
+// trySend sends what the socket takes. It returns false where something is left.
+func (c *Conn) trySend(fd uintptr) bool {
 	s := &c.socket
 	for s.iov[0].Len+s.iov[1].Len > 0 {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov)), uintptr(len(s.iov)))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.msg)), syscall.MSG_NOSIGNAL)
 		switch errno {
 		case 0:
-			s.wrote(int(n))
+			s.took(int(n))
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
@@ -114,21 +134,20 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 			return true
 		}
 	}
-	s.errno = 0
 	return true
 }
 
-// wrote notes that n bytes have been taken.
-func (s *socket) wrote(n int) {
-	s.n += n
+// took notes that n bytes have been sent.
+func (s *socket) took(n int) {
+	s.sent += n
 	for i := range s.iov {
 		v := &s.iov[i]
-		took := min(uint64(n), uint64(v.Len))
-		n -= int(took)
-		if v.Len -= took; v.Len == 0 {
+		part := min(uint64(n), v.Len)
+		n -= int(part)
+		if v.Len -= part; v.Len == 0 {
 			v.Base = nil
 		} else {
-			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), took))
+			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), part))
 		}
 	}
 }
