@@ -101,8 +101,13 @@ func (a *answer) render(plan *Plan, f *from, reply *cache.Reply, now time.Time) 
 		b = append(b, "\r\n"...)
 	}
 	b = append(b, "Cache-Status: "...)
-	status := a.outcome.HitStatus()
-	b = rfc9111.AppendStatus(b, plan.cacheName, &status)
+	if status := a.outcome.HitStatus(); status == cache.PlainHit(d.TTL) {
+		b = append(b, plan.hit[0]...)
+		b = strconv.AppendInt(b, int64(d.TTL/time.Second), 10) // of what is served here it is above 0
+		b = append(b, plan.hit[1]...)
+	} else {
+		b = rfc9111.AppendStatus(b, plan.cacheName, &status)
+	}
 	a.body = nil
 	if reply.Content != nil && reply.Status != http.StatusNoContent {
 		b = append(b, "\r\nContent-Length: "...)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -63,6 +64,7 @@ func (p policy) due(last *time.Time, now time.Time) (deadline time.Time, due boo
 type Plan struct {
 	table     *rules.Table
 	cacheName string
+	hit       [2]string // Cache-Status of a plain hit, before its ttl and after
 	trusted   []netip.Prefix
 	urlBytes  int
 	params    int
@@ -81,6 +83,9 @@ type PlanOptions struct {
 // NewPlan makes a plan.
 func NewPlan(o PlanOptions) *Plan {
 	p := &Plan{table: o.Table, cacheName: o.CacheName, trusted: o.TrustedProxies, urlBytes: o.URLBytes, params: o.QueryParams}
+	status := cache.PlainHit(0)
+	before, after, _ := strings.Cut(string(rfc9111.AppendStatus(nil, o.CacheName, &status)), "ttl=0")
+	p.hit = [2]string{before + "ttl=", after}
 	for _, r := range o.Table.Routes() {
 		p.routes = append(p.routes, routeOf(r))
 	}
