@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,8 @@ type house struct {
 	front  *fastlane.Listener // nil without a lane
 	server *http.Server
 	served chan struct{}
-	quiet  bool // nothing is noted
+	quiet  bool        // nothing is noted
+	broken atomic.Bool // noting panics
 
 	mu      sync.Mutex // guards the following
 	since   time.Time  // the following count from
@@ -57,19 +59,7 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 	h := &house{t: t, served: make(chan struct{})}
 	state := invalidation.NewState(1000)
 	h.cache = cache.New(cache.Options{MaxBytes: 16 << 20, MaxVariants: 32}, state)
-	table, _, errs := rules.Compile(specs, rules.Options{
-		DefaultUpstream: "origin", Upstreams: []string{"origin"}, MaxLifetime: 24 * time.Hour, MaxObjectBytes: 8 << 20,
-	})
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	plan := &proxy.Plan{
-		Table: table, CacheName: "cacheproxy", HitForMiss: 30 * time.Second, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		Limits: proxy.Limits{URLBytes: 1000, QueryParams: 10},
-	}
-	for _, r := range table.Routes() {
-		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: origin})
-	}
+	plan, lanePlan := plansOf(t, specs, origin, "cacheproxy")
 	quiet := slog.New(slog.DiscardHandler)
 	h.proxy = proxy.New(plan, h.cache, invalidation.NewPurger(invalidation.NewMemLog(), state, h.cache.Drop), quiet, h.note)
 	h.server = &http.Server{
@@ -81,10 +71,7 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 			Cache: h.cache, Observers: []cache.Observer{h.note}, Log: quiet,
 			HeaderBytes: headerBytes, HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		})
-		h.lane.Use(fastlane.NewPlan(fastlane.PlanOptions{
-			Table: table, CacheName: plan.CacheName, TrustedProxies: plan.TrustedProxies,
-			URLBytes: plan.Limits.URLBytes, QueryParams: plan.Limits.QueryParams,
-		}))
+		h.lane.Use(lanePlan)
 		h.front = h.lane.Listen(l, fastlane.ListenerOptions{})
 		l = h.front
 		h.server.ConnState = func(c net.Conn, state http.ConnState) {
@@ -101,6 +88,35 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 	return h
 }
 
+// plansOf returns what both lanes are to do.
+func plansOf(t testing.TB, specs []rules.Spec, origin http.HandlerFunc, name string) (*proxy.Plan, *fastlane.Plan) {
+	t.Helper()
+	table, _, errs := rules.Compile(specs, rules.Options{
+		DefaultUpstream: "origin", Upstreams: []string{"origin"}, MaxLifetime: 24 * time.Hour, MaxObjectBytes: 8 << 20,
+	})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	plan := &proxy.Plan{
+		Table: table, CacheName: name, HitForMiss: 30 * time.Second, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Limits: proxy.Limits{URLBytes: 1000, QueryParams: 10},
+	}
+	for _, r := range table.Routes() {
+		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: origin})
+	}
+	return plan, fastlane.NewPlan(fastlane.PlanOptions{
+		Table: table, CacheName: plan.CacheName, TrustedProxies: plan.TrustedProxies,
+		URLBytes: plan.Limits.URLBytes, QueryParams: plan.Limits.QueryParams,
+	})
+}
+
+// use makes other plans the ones in force.
+func (h *house) use(t testing.TB, specs []rules.Spec, origin http.HandlerFunc, name string) {
+	plan, lanePlan := plansOf(t, specs, origin, name)
+	h.proxy.Use(plan)
+	h.lane.Use(lanePlan)
+}
+
 func (h *house) pass(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	h.passed++
@@ -111,6 +127,9 @@ func (h *house) pass(w http.ResponseWriter, r *http.Request) {
 func (h *house) note(r *cache.Report) {
 	if h.quiet {
 		return
+	}
+	if h.broken.Load() {
+		panic("broken")
 	}
 	kept := *r
 	kept.Host, kept.Path, kept.Method = strings.Clone(r.Host), strings.Clone(r.Path), strings.Clone(r.Method)
