@@ -329,6 +329,7 @@ func TestLanesAgreeOnPipelines(t *testing.T) {
 		"HTTP/1.0":                        hit + "GET /fresh HTTP/1.0\r\n\r\n" + hit,
 		"an upgrade":                      hit + get("/private", "Connection: upgrade", "Upgrade: websocket") + hit,
 		"slow ones":                       hit + get("/slow") + hit + get("/slow?2") + get("/slow") + hit,
+		"slow ones, not stored":           hit + get("/off/slow") + hit + get("/off/slow") + get("/off/slow") + hit,
 		"a large answer":                  get("/large") + hit + get("/huge") + hit,
 		"a head that is not whole":        hit + hit[:20],
 		"many":                            strings.Repeat(hit+miss, 50),
