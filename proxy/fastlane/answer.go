@@ -59,21 +59,18 @@ func (a *answer) find(l *Lane, f *from, head []byte, now time.Time) kind {
 	r.route = matched
 	key := matched.AppendKey(a.key[:0], r)
 	a.key = key.Text
-	a.query = cache.Query{Key: key, Fields: (*selecting)(r), Policy: &matched.Policy, Rule: matched.Rule, Now: now}
+	a.query = cache.Query{Key: key, Fields: (*selecting)(r), Policy: &matched.Policy, Rule: matched.Rule, Now: now, First: true}
 	a.outcome = l.o.Cache.Find(&a.query)
 	if a.outcome.Decision.Action != rfc9111.Serve {
 		return framed
 	}
 	reply := a.outcome.Entry.Reply(&a.outcome.Forms, r, &matched.Policy)
-	if reply.Missing != rfc9111.Identity || reply.Content != nil && reply.Content.Size() > maxBody {
+	if reply.Missing != rfc9111.Identity { // it is for the handler to have that form made
 		return framed
 	}
 	a.render(plan, f, &reply, now)
 	return plain
 }
-
-// maxBody is the largest body that is sent from here.
-const maxBody = 256 << 10
 
 // render makes the response, and the report but for what follows from sending it.
 func (a *answer) render(plan *Plan, f *from, reply *cache.Reply, now time.Time) {
