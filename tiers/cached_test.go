@@ -194,3 +194,25 @@ func BenchmarkCacheHit(b *testing.B) {
 		_, _ = c.GetOrLoad(b.Context(), "k", load)
 	}
 }
+
+// TestTwoSetsAtOnce: where two overlap, the store never holds the one that memory does not.
+func TestTwoSetsAtOnce(t *testing.T) {
+	fake := backendtest.NewFake()
+	var c *tiers.Cache[string]
+	var begun atomic.Bool
+	c = newCache(t, over[string](fake), func(o *tiers.CacheOptions[string]) {
+		o.Observe = func(op tiers.Operation, _ tiers.RemoteResult, _ time.Duration) {
+			if op == tiers.OpDelete && begun.CompareAndSwap(false, true) { // the first has told the store, and does not count yet
+				_ = c.Set(context.Background(), "k", "second")
+			}
+		}
+	})
+	if err := c.Set(t.Context(), "k", "first"); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, c)
+	here, _ := c.Get(t.Context(), "k")
+	if there, ok := newCache(t, over[string](fake)).Get(t.Context(), "k"); ok && there != here {
+		t.Errorf("memory holds %q, the store %q", here, there)
+	}
+}
