@@ -181,25 +181,11 @@ func (o *CacheOptions[V]) check() error {
 	refuse(!isPrefix(o.Prefix), "Prefix is %q; it is a word without braces", o.Prefix)
 	refuse(o.Redis != nil && o.Backend != nil, "Redis and Backend are both set; leave one out")
 	if o.Redis != nil {
-		refuse(!heedsContext(o.Redis), "the client of Redis does not heed deadlines: set ContextTimeoutEnabled in its options")
+		refuse(!heedsContext(o.Redis), "%w", errDeaf)
 		// Not the proxy's names, whatever the prefix: its frames hold responses.
 		o.Backend = NewRedis(o.Redis, o.Prefix+":value", 1)
 	}
 	return errors.Join(wrong...)
-}
-
-// heedsContext reports whether operations end with their context. What cannot
-// be asked is believed.
-func heedsContext(client redis.UniversalClient) bool {
-	switch c := client.(type) {
-	case *redis.Client:
-		return c.Options().ContextTimeoutEnabled
-	case *redis.ClusterClient:
-		return c.Options().ContextTimeoutEnabled
-	case *redis.Ring:
-		return c.Options().ContextTimeoutEnabled
-	}
-	return true
 }
 
 // newEpoch draws the epoch of one Cache: what two of them have stored is told
