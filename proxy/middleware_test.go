@@ -231,7 +231,7 @@ func TestMiddlewareShowsRequestsAsAServerDoes(t *testing.T) {
 	g.want(g.do("POST", "/p/x?q"), 200, fmt.Sprintf(form, "POST", "/p/x", "", "/p/x?q", "p"), "fwd=method")
 	// A request for the head of what is not stored fetches the whole (RFC 9110, 9.3.2).
 	g.want(g.do("HEAD", "/h/x"), 200, "", "fwd=uri-miss; fwd-status=200; stored")
-	g.want(g.do("GET", "/h/x"), 200, fmt.Sprintf(form, "GET", "/h/x", "", "/h/x", "h"), "hit")
+	g.want(g.do("GET", "/h/x"), 200, fmt.Sprintf(form, "GET", "/h/x", "", "/h/x", "h"), "cacheproxy; ")
 }
 
 // TestMiddlewareHidesHopByHopFields: what Connection names (RFC 9110, 7.6.1) is neither in a key nor in Vary, so a handler that chose its
@@ -453,6 +453,14 @@ func TestMiddlewareAnswersAsAServerDoes(t *testing.T) {
 		},
 		"/content": func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "a.css", time.Unix(1e9, 0), strings.NewReader("a{}"))
+		},
+		"/small": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, strings.Repeat("x", 1000))
+			fmt.Fprint(w, strings.Repeat("y", 1048))
+		},
+		"/large": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "<p>", strings.Repeat("x", 1000))
+			fmt.Fprint(w, strings.Repeat("y", 1<<20))
 		},
 		"/redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) },
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -23,7 +24,7 @@ func (s served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !isUpgrade(r) {
 		dropHopByHop(r.Header)
 	}
-	sw := &serverWriter{ResponseWriter: w}
+	sw := &serverWriter{ResponseWriter: w, head: r.Method == http.MethodHead}
 	s.next.ServeHTTP(sw, r)
 	sw.end()
 }
@@ -84,53 +85,36 @@ func isNormal(u *url.URL) bool {
 	return true
 }
 
+// gathered is up to which size a body waits for its end, so that its length can be said: as much as net/http gathers.
+const gathered = 2048
+
 // serverWriter does for the handler what net/http's own writer does, and ours do not, because an origin has a server of its own: it
-// names a content type where the handler does not, and it can be asked directly whether it flushes or may be taken over.
+// names the content type and the length of a small body where the handler does not, and it can be asked directly whether it flushes
+// or may be taken over.
 type serverWriter struct {
 	http.ResponseWriter
-	status int  // of WriteHeader, as long as it may still need a content type
-	begun  bool // the final header has been passed on
-	taken  bool // the handler has taken the connection over
+	head   bool   // the request is HEAD
+	status int    // of the final header; 0: there is none yet
+	begun  bool   // it has been passed on
+	taken  bool   // the handler has taken the connection over
+	waits  []byte // the body as far as it waits with the header
 }
 
 // Unwrap serves http.ResponseController.
 func (w *serverWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// WriteHeader implements http.ResponseWriter. A final header without Content-Type waits for the first bytes of the body.
+// WriteHeader implements http.ResponseWriter. A final header waits for the beginning of the body.
 func (w *serverWriter) WriteHeader(status int) {
 	switch {
-	case w.begun || w.status != 0:
+	case w.status != 0:
 	case status >= 100 && status < 200 && status != http.StatusSwitchingProtocols:
-		w.ResponseWriter.WriteHeader(status)
-	case w.typed() || bodiless(status):
-		w.begun, w.status = true, status
 		w.ResponseWriter.WriteHeader(status)
 	default:
 		w.status = status
+		if bodiless(status) {
+			_ = w.begin() // nothing is written
+		}
 	}
-}
-
-// typed reports whether no content type is to be found out; nil in the map asks for none.
-func (w *serverWriter) typed() bool {
-	h := w.Header()
-	_, named := h["Content-Type"]
-	return named || h.Get("Content-Encoding") != ""
-}
-
-// begin passes a header on that has waited.
-func (w *serverWriter) begin() {
-	if !w.begun && w.status != 0 {
-		w.begun = true
-		w.ResponseWriter.WriteHeader(w.status)
-	}
-}
-
-// end passes on what a handler leaves to net/http when it returns.
-func (w *serverWriter) end() {
-	if w.status == 0 && !w.taken {
-		w.WriteHeader(http.StatusOK)
-	}
-	w.begin()
 }
 
 // Write implements http.ResponseWriter.
@@ -138,16 +122,71 @@ func (w *serverWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	if bodiless(w.status) {
+	switch {
+	case bodiless(w.status):
 		return 0, http.ErrBodyNotAllowed
+	case w.begun:
+		return w.ResponseWriter.Write(b)
+	case len(w.waits)+len(b) <= gathered:
+		w.waits = append(w.waits, b...)
+		return len(b), nil
 	}
-	if !w.begun && len(b) > 0 && !w.typed() {
-		w.Header()["Content-Type"] = []string{http.DetectContentType(b)}
+	if len(w.waits) == 0 { // not worth a copy
+		w.nameType(b)
 	}
-	if len(b) > 0 {
-		w.begin()
+	if err := w.begin(); err != nil {
+		return 0, err
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+// begin passes on what has waited.
+func (w *serverWriter) begin() error {
+	if w.begun || w.status == 0 {
+		return nil
+	}
+	w.begun = true
+	w.nameType(w.waits)
+	w.ResponseWriter.WriteHeader(w.status)
+	if len(w.waits) == 0 {
+		return nil
+	}
+	_, err := w.ResponseWriter.Write(w.waits)
+	w.waits = nil
+	return err
+}
+
+// nameType names the content type of a body that begins so, where the handler does not. A nil in the map asks for none.
+func (w *serverWriter) nameType(body []byte) {
+	h := w.Header()
+	if _, named := h["Content-Type"]; !named && len(body) > 0 && h.Get("Content-Encoding") == "" {
+		h["Content-Type"] = []string{http.DetectContentType(body)}
+	}
+}
+
+// end passes on what a handler leaves to net/http when it returns.
+func (w *serverWriter) end() {
+	if w.taken {
+		return
+	}
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if !w.begun && (!w.head || len(w.waits) > 0) && !w.ends() {
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(w.waits))}
+	}
+	_ = w.begin() // who is gone needs nothing
+}
+
+// ends reports whether the header says by itself where the body ends, or that something follows it.
+func (w *serverWriter) ends() bool {
+	h := w.Header()
+	for name := range h {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			return true
+		}
+	}
+	return len(h["Content-Length"]) > 0 || len(h["Transfer-Encoding"]) > 0 || len(h["Trailer"]) > 0
 }
 
 // Flush implements http.Flusher.
@@ -158,7 +197,9 @@ func (w *serverWriter) FlushError() error {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.begin()
+	if err := w.begin(); err != nil {
+		return err
+	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
