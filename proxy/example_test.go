@@ -72,6 +72,6 @@ func ExampleNewMiddleware_redis() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(m.Close(context.Background()))
-	// Output: <nil>
+	defer m.Close(context.Background())
+	log.Fatal(http.ListenAndServe(":8080", m.Handler(http.FileServer(http.Dir("public")))))
 }

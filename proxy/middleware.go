@@ -200,8 +200,8 @@ func (a *answer) Write(b []byte) (int, error) {
 }
 
 // Explain says what would be done with a request, and why; see Plan.Explain.
-func (m *Middleware) Explain(q Question) (*Explanation, error) {
-	return m.door.Plan().Explain(m.cache, q)
+func (m *Middleware) Explain(ctx context.Context, q Question) (*Explanation, error) {
+	return m.door.Plan().Explain(ctx, m.cache, q)
 }
 
 // Stats are the figures of the cache.

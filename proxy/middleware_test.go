@@ -168,7 +168,7 @@ func TestMiddleware(t *testing.T) {
 	if s := g.m.Stats(); s.Memory.Entries == 0 {
 		t.Errorf("Stats = %+v", s)
 	}
-	if e, err := g.m.Explain(proxy.Question{Method: "GET", URL: g.URL + "/a"}); err != nil || e.Result != "hit" {
+	if e, err := g.m.Explain(t.Context(), proxy.Question{Method: "GET", URL: g.URL + "/a"}); err != nil || e.Result != "hit" {
 		t.Errorf("Explain = %+v, %v", e, err)
 	}
 }

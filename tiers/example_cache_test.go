@@ -67,7 +67,6 @@ func ExampleCache_redis() {
 	}
 	u, ok := cache.Get(context.Background(), "user:7")
 	fmt.Println(u.Name, ok)
-	// Output: Alice true
 }
 
 // A function that is wrapped, as a decorator would.
