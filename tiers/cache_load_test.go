@@ -96,7 +96,7 @@ func TestPanicsReachTheCallers(t *testing.T) {
 				case err == nil:
 					t.Errorf("%s: no error", name)
 				case name == "goexit":
-				case !errors.As(err, &p) || !strings.Contains(string(p.Stack), "cache_test.go"):
+				case !errors.As(err, &p) || !strings.Contains(string(p.Stack), "cache_load_test.go"):
 					t.Errorf("%s: %v, want a *PanicError with the loader's stack", name, err)
 				case name == "error" && !errors.Is(err, cause):
 					t.Errorf("%v does not wrap what was thrown", err)
