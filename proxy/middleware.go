@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
@@ -52,18 +53,13 @@ type MiddlewareOptions struct {
 	Observers []cache.Observer
 }
 
-// Middleware is the HTTP cache in front of the handlers of a Go program. It is safe for concurrent use.
+// Middleware is the HTTP cache in front of the handler of a Go program. It is safe for concurrent use.
 type Middleware struct {
-	o      MiddlewareOptions
-	plan   Plan // but for its sites' origins
-	cache  *cache.Cache
-	purger *invalidation.Purger
-	token  string // by which Purge comes through the door
-
-	door *Proxy // through which Purge goes: it leads nowhere
-
-	mu      sync.Mutex // guards proxies
-	proxies []*Proxy   // one for each handler, and the door
+	o     MiddlewareOptions
+	cache *cache.Cache
+	proxy *Proxy
+	token string // by which Purge comes through the door
+	next  atomic.Pointer[http.Handler]
 
 	upkeep sync.WaitGroup
 	stop   context.CancelFunc
@@ -97,12 +93,15 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	}
 	state := invalidation.NewState(maxPurges)
 	m := &Middleware{o: o, cache: cache.New(o.Cache, state), token: rand.Text()}
-	m.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, m.cache.Drop)
-	m.plan = Plan{
+	purger := invalidation.NewPurger(invalidation.NewMemLog(), state, m.cache.Drop)
+	plan := &Plan{
 		Table: table, CacheName: o.Name, TrustedProxies: o.TrustedProxies, PurgeAllow: o.PurgeAllow, MayPurge: m.mayPurge,
 		HitForMiss: o.HitForMiss, Limits: o.Limits,
 	}
-	m.door = m.add(http.NotFoundHandler())
+	for _, route := range table.Routes() {
+		plan.Sites = append(plan.Sites, Site{Route: route, Origin: served{m}})
+	}
+	m.proxy = New(plan, m.cache, purger, o.Log, o.Observers...)
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.upkeep.Go(func() { _ = m.cache.Run(ctx) }) // it ends with its context, and without an error of its own
@@ -130,35 +129,21 @@ func (o *MiddlewareOptions) setDefaults() {
 // router and not stand inside it. A response that is not stored, and a request that cannot be, such as a POST or an upgrade, meet next
 // as they would without a cache.
 //
-// For several handlers it may be called several times, with the same cache behind them all. Those must not have URLs in common.
+// It may be called once: what is stored under a URL is the answer of one handler. Before several stands a mux.
 func (m *Middleware) Handler(next http.Handler) http.Handler {
-	p := m.add(next)
+	if !m.next.CompareAndSwap(nil, &next) {
+		panic("proxy: a Middleware stands before one handler; put a mux between it and several")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch moved, ok := movedURL(r); {
 		case !ok && (r.Method == http.MethodGet || r.Method == http.MethodHead): // a write must still be seen
 			next.ServeHTTP(w, r)
 		case moved != nil:
-			p.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), movedKey{}, moved)))
+			m.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), movedKey{}, moved)))
 		default:
-			p.ServeHTTP(w, r)
+			m.proxy.ServeHTTP(w, r)
 		}
 	})
-}
-
-// add makes the proxy before a handler.
-func (m *Middleware) add(next http.Handler) *Proxy {
-	plan := &Plan{
-		Table: m.plan.Table, CacheName: m.plan.CacheName, TrustedProxies: m.plan.TrustedProxies, PurgeAllow: m.plan.PurgeAllow,
-		MayPurge: m.plan.MayPurge, HitForMiss: m.plan.HitForMiss, Limits: m.plan.Limits,
-	}
-	for _, route := range plan.Table.Routes() {
-		plan.Sites = append(plan.Sites, Site{Route: route, Origin: served{next}})
-	}
-	p := New(plan, m.cache, m.purger, m.o.Log, m.o.Observers...)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.proxies = append(m.proxies, p)
-	return p
 }
 
 func (m *Middleware) mayPurge(token string) bool {
@@ -178,7 +163,7 @@ func (m *Middleware) Purge(ctx context.Context, rawURL string) error {
 	}
 	r.Header.Set("Authorization", "Bearer "+m.token)
 	w := &answer{header: http.Header{}}
-	m.door.ServeHTTP(w, r)
+	m.proxy.ServeHTTP(w, r)
 	if w.status != http.StatusOK {
 		return fmt.Errorf("purge %q: %s", rawURL, w.body)
 	}
@@ -201,7 +186,7 @@ func (a *answer) Write(b []byte) (int, error) {
 
 // Explain says what would be done with a request, and why; see Plan.Explain.
 func (m *Middleware) Explain(ctx context.Context, q Question) (*Explanation, error) {
-	return m.door.Plan().Explain(ctx, m.cache, q)
+	return m.proxy.Plan().Explain(ctx, m.cache, q)
 }
 
 // Stats are the figures of the cache.
@@ -210,18 +195,10 @@ func (m *Middleware) Stats() cache.Stats { return m.cache.Stats() }
 // Close waits for the fetches that still run beside requests and for what is queued for Redis. When ctx ends it cancels them. No
 // request may come any more: shut the server down before.
 func (m *Middleware) Close(ctx context.Context) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var closing sync.WaitGroup
-	failed := make([]error, len(m.proxies)+1)
-	for i, p := range m.proxies {
-		closing.Go(func() { failed[i] = p.Shutdown(ctx) })
-	}
-	closing.Wait()
-	failed[len(m.proxies)] = m.cache.FlushRemote(ctx)
+	err := cmp.Or(m.proxy.Shutdown(ctx), m.cache.FlushRemote(ctx))
 	m.stop()
 	m.upkeep.Wait()
-	return cmp.Or(failed...)
+	return err
 }
 
 // pruneEvery is how often purges are forgotten that are older than anything stored.

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// served is a handler of the program's own as an origin: it sees each request as a server would give it.
-type served struct{ next http.Handler }
+// served is the middleware's handler as an origin: it sees each request as a server would give it.
+type served struct{ m *Middleware }
 
 // ServeHTTP implements http.Handler. r was made by outgoing, and nobody else has it.
 func (s served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +25,11 @@ func (s served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		dropHopByHop(r.Header)
 	}
 	sw := &serverWriter{ResponseWriter: w, head: r.Method == http.MethodHead}
-	s.next.ServeHTTP(sw, r)
+	if next := s.m.next.Load(); next != nil {
+		(*next).ServeHTTP(sw, r)
+	} else {
+		http.NotFound(sw, r)
+	}
 	sw.end()
 }
 
