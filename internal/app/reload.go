@@ -51,6 +51,7 @@ func (a *App) load() (*generation, config.Warnings, error) {
 func (a *App) use(next *generation) {
 	last := a.current.Swap(next)
 	a.proxy.Use(next.plan)
+	a.lane.Use(next.lane)
 	a.metrics.Use(next.cfg.Table())
 	a.admin.Use(next.access)
 	a.access.Enable(next.cfg.Log.Access)

@@ -10,8 +10,6 @@ var reservedKeys = map[string]string{
 	"tracing":     "tracing",
 	"cache.lease": "invalidation across instances",
 
-	"listen[].fast_lane": "the fast lane",
-
 	"cache.on_partition":    "invalidation across instances",
 	"cache.sweep":           "the Redis tier",
 	"cache.tag_headers":     "purging by tags",
