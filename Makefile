@@ -35,6 +35,7 @@ test: $(SUITE)/installed ## install what the tests need and run them all with -r
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
 	go test -p 1 -count=1 ./test/bench/... ./test/chaos || bad=1; \
+	go -C examples/library test -race ./... || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 

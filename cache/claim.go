@@ -23,7 +23,7 @@ func (c *Cache) Claim(ctx context.Context, q *Query, near *Outcome, s *Share, tt
 	born := c.state.Applied()
 	fields := fieldsOf(q, c.guesses.of(q, near))
 	name := fields[len(fields)-1] // of the variant, where it is known what variants there are
-	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born, true) })
 	if err != nil || claim.Token == "" {
 		return Claimed{Left: claim.Left}, err
 	}

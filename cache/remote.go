@@ -54,14 +54,25 @@ func (c *Cache) FlushRemote(ctx context.Context) error {
 // Until done is called, others who ask get the same answer without a read of their own: it must be called as soon as the fetch has
 // begun that they can join, or none will.
 func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outcome, done func()) {
+	return c.findRemote(ctx, q, near, true)
+}
+
+// PeekRemote returns what FindRemote would, and leaves memory as it is.
+func (c *Cache) PeekRemote(ctx context.Context, q *Query, near *Outcome) Outcome {
+	o, done := c.findRemote(ctx, q, near, false)
+	done()
+	return o
+}
+
+func (c *Cache) findRemote(ctx context.Context, q *Query, near *Outcome, keep bool) (o Outcome, done func()) {
 	// Before the read: a purge that comes while it is under way must count against what it brings.
 	born := c.state.Applied()
 	guesses := c.guesses.of(q, near)
-	r, done, err := c.look(ctx, q, guesses, born)
+	r, done, err := c.look(ctx, q, guesses, born, keep)
 	if err == nil && r.entry == nil {
 		if missed := without(r.notes, guesses); len(missed) > 0 {
 			mark, first := r.mark, done
-			r, done, err = c.look(ctx, q, missed, born)
+			r, done, err = c.look(ctx, q, missed, born, keep)
 			first()
 			r.mark = mark // that which was there before: a purge in between must be seen
 		}
@@ -72,10 +83,10 @@ func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outc
 	return c.further(q, near, &r), done
 }
 
-// look reads the variants that these notes stand for.
-func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Position) (r reading, done func(), err error) {
+// look reads the variants that these notes stand for. What it finds goes into memory where keep is true.
+func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Position, keep bool) (r reading, done func(), err error) {
 	fields := fieldsOf(q, notes)
-	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born, keep) })
 	if err == nil {
 		c.guesses.learn(q.Rule, r.notes)
 	}
@@ -107,8 +118,8 @@ func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
 	return o
 }
 
-// promote makes an entry of the best of the frames that were found, and stores it in memory.
-func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Position) reading {
+// promote makes an entry of the best of the frames that were found, and stores it in memory where keep is true.
+func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Position, keep bool) reading {
 	r := reading{mark: f.Mark, notes: f.Notes}
 	for i := range fields {
 		e := c.revive(f, i, born, q.Now, func(*wire) (rfc9111.Key, uint64) { return q.Key, q.Rule })
@@ -116,7 +127,7 @@ func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.
 			r.entry = e
 		}
 	}
-	if r.entry != nil {
+	if r.entry != nil && keep {
 		c.keep(r.entry, nil, nil, q.Now)
 	}
 	return r

@@ -104,8 +104,8 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Host:     host,
 		Health:   a.health,
 		Metrics:  metrics,
-		Explain: func(q admin.Question) (*admin.Explanation, error) {
-			return a.current.Load().plan.Explain(a.cache, q)
+		Explain: func(ctx context.Context, q admin.Question) (*admin.Explanation, error) {
+			return a.current.Load().plan.Explain(ctx, a.cache, q)
 		},
 		Table:     func() *rules.Table { return a.current.Load().cfg.Table() },
 		Upstreams: a.upstreamStats,
