@@ -148,6 +148,9 @@ func (c *Cache) newForm(of *Entry, coding rfc9111.Coding, body []byte) *Entry {
 		header["Etag"] = []string{meta.Validators.ETag}
 	}
 	header["Content-Encoding"] = []string{coding.String()}
+	for name := range of.Concealed() { // it is told with the response that was selected
+		delete(header, name)
+	}
 	delete(header, "Accept-Ranges") // ranges are of the response as it is
 	if of.varyAdded {
 		header = withVary(header)

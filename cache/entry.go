@@ -46,7 +46,9 @@ type record struct {
 	varyAdded      bool            // the head's last line of Vary is ours, and not the origin's
 	coding         rfc9111.Coding  // of an encoded form; see encode.go
 	rejected       rfc9111.Codings // those in which encoded forms are not worth making
-	key, uri, vary uint32          // length of each text; they follow each other, then the head
+	key, uri, vary uint32          // length of each text; they follow each other, then the head, the labels, and what is concealed
+	labels         uint32          // see labels.go
+	concealed      uint32          // likewise
 	head, size     uint32          // size is that of all texts, and of the body where it is not linked
 	etag, modified span            // within the texts
 }
@@ -160,11 +162,15 @@ func (e *Entry) retained(now time.Time) bool { return instant(now) < e.retain }
 // Fields yields the stored field lines in order. The strings may be kept: they point into the entry, which never changes.
 func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head()) }
 
-// Header makes an http.Header of the stored fields as the origin sent them, with Content-Length where the entry is complete. It
+// Header makes an http.Header of the stored fields as the origin sent them, those that are concealed among them, with Content-Length
+// where the entry is complete. It
 // allocates: it is for freshening, not for hits.
 func (e *Entry) Header() http.Header {
 	h := make(http.Header)
 	for name, value := range e.Fields() {
+		h[name] = append(h[name], value)
+	}
+	for name, value := range e.Concealed() {
 		h[name] = append(h[name], value)
 	}
 	if vary := h["Vary"]; e.varyAdded && len(vary) > 1 {

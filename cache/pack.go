@@ -21,9 +21,12 @@ type Parts struct {
 	Rule   uint64
 	Policy *rfc9111.Policy
 	Header http.Header
-	Body   []byte
-	Part   Part
-	Born   invalidation.Position
+	// Concealed are the fields that only trusted proxies are sent; see Conceal.
+	Concealed http.Header
+	Labels    *Labels // nil: none
+	Body      []byte
+	Part      Part
+	Born      invalidation.Position
 	// Share says how the response goes to the remote tier; nil: it stays in memory.
 	Share *Share
 }
@@ -52,6 +55,7 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 	e.id = ids.Add(1)
 	e.Rule, e.Part, e.hash = p.Rule, p.Part, p.Key.Hash
 	e.key, e.uri, e.vary, e.head = layout.key, layout.uri, layout.vary, layout.head
+	e.labels, e.concealed = layout.labels, layout.concealed
 	e.etag, e.modified, e.varies = layout.etag, layout.modified, layout.varies
 	m := &p.Meta
 	e.request, e.response, e.date, e.retain = instant(m.RequestTime), instant(m.ResponseTime), instant(m.Date), instant(m.Retain)
@@ -81,7 +85,7 @@ func encodes(p *Parts) (bool, http.Header) {
 
 // render returns the texts one behind the other, and notes in e where each is.
 func (e *Entry) render(p *Parts, header http.Header) []byte {
-	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header))
+	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header)+labelsSize(p.Labels)+renderedSize(p.Concealed))
 	b = append(b, p.Key.Text...)
 	b = append(b, p.URI...)
 	e.key, e.uri = uint32(len(p.Key.Text)), uint32(len(p.URI))
@@ -90,6 +94,10 @@ func (e *Entry) render(p *Parts, header http.Header) []byte {
 	start := len(b)
 	b = appendHeader(b, header)
 	e.head = uint32(len(b) - start)
+	b = appendLabels(b, p.Labels)
+	e.labels = uint32(len(b)-start) - e.head
+	b = appendHeader(b, p.Concealed)
+	e.concealed = uint32(len(b)-start) - e.head - e.labels
 	v := p.Meta.Validators
 	e.etag, b = locate(b, start, "Etag", v.ETag)
 	e.modified, b = locate(b, start, "Last-Modified", v.LastModified)

@@ -293,6 +293,7 @@ func (x *exchange) passInterim(interims []interim) {
 		for name, values := range i.header {
 			h[name] = values
 		}
+		x.conceal(h)
 		x.allowStall(0)
 		x.w.WriteHeader(i.status)
 		x.pauseStall()

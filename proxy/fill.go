@@ -100,6 +100,9 @@ type head struct {
 	reason   rfc9111.Reason // why it is not storable
 	part     cache.Part
 	shared   http.Header // what of header is for everybody: what is stored, and what followers get
+	// concealed is what else of it is stored, but sent to trusted proxies only.
+	concealed http.Header
+	labels    *cache.Labels
 }
 
 type interim struct {
@@ -347,7 +350,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
-		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
+		Concealed: h.concealed, Labels: h.labels, Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)

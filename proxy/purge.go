@@ -64,7 +64,7 @@ func (x *exchange) mayPurge() bool {
 func (x *exchange) purgeURL() {
 	target := x.target
 	var selectors []invalidation.Selector
-	for _, uri := range x.uris(&target) {
+	for _, uri := range x.plan.uris(&target) {
 		_, bare, _ := strings.Cut(uri, ":")
 		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: bare})
 	}

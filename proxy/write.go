@@ -72,7 +72,7 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	selectors := make([]invalidation.Selector, 0, len(targets))
 	keys := make([][16]byte, 0, len(targets))
 	for i := range targets {
-		for _, uri := range x.uris(&targets[i]) {
+		for _, uri := range x.plan.uris(&targets[i]) {
 			selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
 		}
 		keys = append(keys, x.keys(&targets[i])...)
@@ -92,9 +92,9 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 
 // uris returns the addresses under which responses to requests for target may be stored. There may be several: another request for
 // it may take another route, which treats host and query in its own way.
-func (x *exchange) uris(target *rfc9111.Target) []string {
+func (p *Plan) uris(target *rfc9111.Target) []string {
 	var uris []string
-	for _, r := range x.plan.Table.Reaching(target) {
+	for _, r := range p.Table.Reaching(target) {
 		if uri := string(r.AppendURI(nil, target)); !slices.Contains(uris, uri) {
 			uris = append(uris, uri)
 		}
@@ -133,10 +133,17 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	}
 	get := x.view
 	get.method = http.MethodGet
+	header := h.Clone()
+	labels, over := x.plan.label(&get, header, nil)
+	if over != rfc9111.ReasonNone {
+		return
+	}
+	header = rfc9111.StoredHeader(header, &x.route.Policy)
+	concealed := cache.Conceal(header, x.route.TagHeaders)
 	p.keep = &kept{limit: x.route.MaxObjectBytes, parts: &cache.Parts{
 		Key: x.route.AppendKey(nil, &get), URI: x.route.AppendURI(nil, &x.target), Rule: x.route.Rule, Policy: &x.route.Policy, Born: born,
 		Meta:   rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now()),
-		Header: rfc9111.StoredHeader(h.Clone(), &x.route.Policy),
+		Header: header, Concealed: concealed, Labels: labels,
 	}}
 	x.status.Stored = true
 }

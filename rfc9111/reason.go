@@ -68,6 +68,7 @@ const (
 	ReasonLargeRequest
 	ReasonRareVariant
 	ReasonWhen
+	ReasonTags
 	ReasonTooLarge
 
 	// The fetch did not end well.
@@ -150,6 +151,8 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonRareVariant: {"rare-variant", "Several variants of this URL are stored already, and nobody has asked for this one lately; the next request for it has it stored.",
 		"Nothing needs to be done; where there are many variants, bring the values that Vary names into few forms with vary.normalize."},
 	ReasonWhen:     {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
+	ReasonTags: {"tags", "The response has more tags, groups or dependencies than cache.max_tags, one of more than 1 KiB, or a dependency that cannot be read. Stored without them, it could not be purged by them.",
+		"Let the origin send fewer or shorter ones, or raise cache.max_tags."},
 	ReasonTooLarge: {"too-large", "The response is larger than max_object_bytes.", "Raise max_object_bytes of the route or of the tier."},
 
 	ReasonUpstreamError:   {"upstream-error", "The origin could not be reached, or what it sent is not HTTP.", "See the log for the error, and the state of the upstream's targets."},
