@@ -3,13 +3,14 @@ package cache
 import (
 	"encoding/binary"
 	"net/http"
+	"strings"
 )
 
-// Labels are the names by which a stored response can be purged beside its URL and its key.
+// Labels are the names by which a stored response can be purged beside its URL and its key. None of them has a line end in it.
 type Labels struct {
 	Rule    []string // tags that its route gives it
 	Tags    []string // tags of its own fields
-	Groups  []string // of Cache-Groups (RFC 9875)
+	Groups  []string // of Cache-Groups (RFC 9875), in the form of rfc9111.GroupOf
 	Depends []string // what it is made of: "tag:NAME", or "url:" and a URI without its scheme
 }
 
@@ -24,58 +25,68 @@ func (l *Labels) lists() [4]*[]string { return [...]*[]string{&l.Rule, &l.Tags, 
 // AllTags returns the tags of both origins, each once.
 func (l *Labels) AllTags() []string { return unique(append(append([]string{}, l.Rule...), l.Tags...)) }
 
-// appendLabels packs labels: of each kind the number, then each with its length before it. None at all take no room.
+// appendLabels packs labels: the length of the text of each kind, then these texts, in which a line end follows each label. None at
+// all take no room.
 func appendLabels(b []byte, l *Labels) []byte {
 	if l == nil || l.IsEmpty() {
 		return b
 	}
 	for _, list := range l.lists() {
-		b = binary.AppendUvarint(b, uint64(len(*list)))
-		for _, s := range *list {
-			b = binary.AppendUvarint(b, uint64(len(s)))
-			b = append(b, s...)
+		b = binary.AppendUvarint(b, uint64(textSize(*list)))
+	}
+	for _, list := range l.lists() {
+		for _, label := range *list {
+			b = append(append(b, label...), '\n')
 		}
 	}
 	return b
 }
 
+func textSize(labels []string) (n int) {
+	for _, label := range labels {
+		n += len(label) + 1
+	}
+	return n
+}
+
 // labelsSize is the room that labels take at most.
-func labelsSize(l *Labels) int {
+func labelsSize(l *Labels) (n int) {
 	if l == nil || l.IsEmpty() {
 		return 0
 	}
-	n := 0
 	for _, list := range l.lists() {
-		n += binary.MaxVarintLen32
-		for _, s := range *list {
-			n += binary.MaxVarintLen32 + len(s)
-		}
+		n += binary.MaxVarintLen32 + textSize(*list)
 	}
 	return n
+}
+
+// labelTexts returns the texts of all kinds.
+func (e *Entry) labelTexts() (texts [4][]byte) {
+	rest := e.cut(e.key+e.uri+e.vary+e.head, e.labels)
+	if len(rest) == 0 {
+		return texts
+	}
+	var sizes [len(texts)]uint64
+	for i := range sizes {
+		size, n := binary.Uvarint(rest)
+		sizes[i], rest = size, rest[n:]
+	}
+	for i, size := range sizes {
+		texts[i], rest = rest[:size:size], rest[size:]
+	}
+	return texts
 }
 
 // Labels returns the labels of the entry. The strings may be kept: they point into the entry. It allocates, and is for those who
 // change or list entries, not for hits.
 func (e *Entry) Labels() (l Labels) {
-	rest := e.cut(e.key+e.uri+e.vary+e.head, e.labels)
-	if len(rest) == 0 {
-		return l
-	}
-	for _, list := range l.lists() {
-		var count uint64
-		for count, rest = cutUvarint(rest); count > 0; count-- {
-			var size uint64
-			size, rest = cutUvarint(rest)
-			*list = append(*list, text(rest[:size]))
-			rest = rest[size:]
+	texts := e.labelTexts()
+	for i, list := range l.lists() {
+		for label := range strings.Lines(text(texts[i])) {
+			*list = append(*list, label[:len(label)-1])
 		}
 	}
 	return l
-}
-
-func cutUvarint(b []byte) (uint64, []byte) {
-	v, n := binary.Uvarint(b)
-	return v, b[n:]
 }
 
 // Concealed yields the stored field lines that only trusted proxies are sent, as [Entry.Fields] does the others.
