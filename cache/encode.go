@@ -77,7 +77,7 @@ func (c *Cache) Source(f Form) *Entry {
 		return nil
 	}
 	e := v.entries()[at]
-	if e.rejected.Has(f.Coding) || c.state.Check(&e.Stamp) == invalidation.Invalid {
+	if e.rejected.Has(f.Coding) || c.state.Check(&e.Stamp, e) == invalidation.Invalid {
 		return nil
 	}
 	return e
@@ -156,7 +156,7 @@ func (c *Cache) newForm(of *Entry, coding rfc9111.Coding, body []byte) *Entry {
 		header = withVary(header)
 	}
 	e := newEntry(c.state, &Parts{
-		Key: of.Key(), URI: of.URI(), Meta: meta, Rule: of.Rule, Header: header, Body: body, Born: of.Stamp.Born,
+		Key: of.Key(), URI: of.URI(), Meta: meta, Rule: of.Rule, Header: header, Body: body, Born: of.Stamp.Birth(),
 	})
 	e.id, e.coding = of.id, coding
 	return e

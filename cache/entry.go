@@ -77,6 +77,12 @@ func (e *Entry) Key() rfc9111.Key { return rfc9111.Key{Hash: e.hash, Text: e.cut
 // URI is the address by which a purge finds the entry. It must not be changed.
 func (e *Entry) URI() []byte { return e.cut(e.key, e.uri) }
 
+// Tags implements [invalidation.Subject].
+func (e *Entry) Tags() []uint64 { return nil }
+
+// TagNames implements [invalidation.Subject].
+func (e *Entry) TagNames() []byte { return nil }
+
 // Head holds the field lines to send, "Name: value\r\n" each, sorted by name, lines of one name together. Age and Content-Length
 // are not in it: they are made for each response. It must not be changed.
 func (e *Entry) Head() []byte { return e.cut(e.key+e.uri+e.vary, e.head) }

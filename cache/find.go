@@ -96,7 +96,7 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 		s.reason = m.because
 	}
 	for _, e := range v.entries() {
-		standing := c.state.Check(&e.Stamp)
+		standing := c.state.Check(&e.Stamp, e)
 		switch {
 		case e.encoded(), !e.retained(q.Now):
 		case e.Rule != q.Rule:
@@ -122,7 +122,7 @@ func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
 	for _, e := range v.entries() {
 		if e.Rule == q.Rule && !e.IsPartial() && !e.encoded() && e.etag.size > 0 && e.retained(q.Now) && e.readable(q.Fields) &&
-			c.state.Check(&e.Stamp) == invalidation.Valid {
+			c.state.Check(&e.Stamp, e) == invalidation.Valid {
 			others = append(others, e)
 		}
 	}

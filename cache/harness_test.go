@@ -39,12 +39,12 @@ func newWorldOf(t testing.TB, o Options) *world {
 
 func (w *world) purge(uri string) {
 	w.t.Helper()
-	if _, err := w.purger.Purge(context.Background(), []invalidation.Selector{{Kind: invalidation.KindURL, Value: uri}}); err != nil {
+	if _, err := w.purger.Purge(context.Background(), invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindURL, Value: uri}}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *world) born() invalidation.Position { return w.State().Applied() }
+func (w *world) born() invalidation.Birth { return w.State().Birth() }
 
 // response is a response of the origin, and the request that it answers.
 type response struct {
@@ -55,7 +55,7 @@ type response struct {
 	body    string
 	sent    time.Time // when the request left
 	came    time.Time // when the response came; zero is sent
-	born    *invalidation.Position
+	born    *invalidation.Birth
 	part    Part
 }
 

@@ -26,7 +26,7 @@ type Parts struct {
 	Labels    *Labels // nil: none
 	Body      []byte
 	Part      Part
-	Born      invalidation.Position
+	Born      invalidation.Birth
 	// Share says how the response goes to the remote tier; nil: it stays in memory.
 	Share *Share
 }
@@ -51,7 +51,7 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 	encodes, header := encodes(p)
 	texts := layout.render(p, header)
 	e := allocate(texts, p.Body)
-	e.Stamp = state.Stamp(p.Born, p.URI)
+	e.Stamp = state.Stamp(p.Born, p.Key.Hash, p.URI)
 	e.id = ids.Add(1)
 	e.Rule, e.Part, e.hash = p.Rule, p.Part, p.Key.Hash
 	e.key, e.uri, e.vary, e.head = layout.key, layout.uri, layout.vary, layout.head

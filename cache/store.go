@@ -33,7 +33,7 @@ func (c *Cache) put(e *Entry, forms []*Entry, replaced *Entry, now time.Time, sh
 
 // keep is put for memory alone.
 func (c *Cache) keep(e *Entry, forms []*Entry, replaced *Entry, now time.Time) bool {
-	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
+	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp, e) == invalidation.Invalid {
 		return false
 	}
 	done := c.place(e, forms, replaced, c.maxVariants, now)
@@ -93,7 +93,7 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 	for _, old := range v.entries() {
 		whole := old.Facts()
 		if !old.IsPartial() && !old.encoded() && sameVariant(old, part) && whole.TTL(now) > 0 && rfc9111.Combinable(&whole, &piece) &&
-			state.Check(&old.Stamp) == invalidation.Valid {
+			state.Check(&old.Stamp, old) == invalidation.Valid {
 			return true
 		}
 	}

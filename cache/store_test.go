@@ -85,7 +85,7 @@ func TestHigherBornWins(t *testing.T) {
 		w.purge("http://h/other")
 		late := w.born()
 		h := fields("Cache-Control: max-age=60")
-		store := func(born invalidation.Position, sent time.Time, body string) bool {
+		store := func(born invalidation.Birth, sent time.Time, body string) bool {
 			_, stored := w.Store(w.parts(response{uri: uri, sent: sent, header: h, body: body, born: &born}))
 			return stored
 		}
@@ -111,7 +111,7 @@ func TestPurgeHolds(t *testing.T) {
 			w.keep(response{uri: uri, request: fields(fmt.Sprintf("X: %d", v)), sent: start, header: h, body: "old"})
 		}
 		born := w.born()
-		if _, err := w.purger.Purge(context.Background(), []invalidation.Selector{selector}); err != nil {
+		if _, err := w.purger.Purge(context.Background(), invalidation.Purge{Selectors: []invalidation.Selector{selector}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, stored := w.Store(w.parts(response{uri: uri, request: fields("X: 0"), sent: start, header: h, body: "late", born: &born})); stored {

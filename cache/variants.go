@@ -142,7 +142,7 @@ func (v Variants) with(e *Entry, forms []*Entry, replaced *Entry, state *invalid
 	for _, old := range v.entries() {
 		switch {
 		case old.encoded():
-		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
+		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp, old) == invalidation.Invalid:
 			gone = append(gone, old)
 		case sameVariant(old, e):
 			if old.later(e) {

@@ -3,6 +3,8 @@ package invalidation
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,7 +15,7 @@ import (
 // memory freed, and answers with a [Receipt].
 type Purger struct {
 	onApply func(Record) (freed int)
-	counts  [kinds]atomic.Uint64 // selectors logged, by kind
+	counts  [kinds][strategies]atomic.Uint64 // selectors logged
 
 	mu    sync.Mutex // guards the following: records are applied in the order of the log
 	log   *MemLog
@@ -25,17 +27,66 @@ type Purger struct {
 // after each record was applied, to free what the record ended, and returns how
 // much that was; calls of it may overlap, and come in any order.
 func NewPurger(log *MemLog, s *State, onApply func(Record) (freed int)) *Purger {
-	s.begin(log.Head().Epoch)
+	s.Begin(log.Head())
 	return &Purger{onApply: onApply, log: log, state: s}
 }
+
+// Wait says how far a purge must have got before Purge returns.
+type Wait uint8
+
+// How far.
+const (
+	// WaitAll: every instance has applied it, or cannot answer any more.
+	WaitAll Wait = iota
+	// WaitLocal: it is in the log, and applied here.
+	WaitLocal
+	// WaitNone: it is accepted and applied here.
+	WaitNone
+
+	waits = iota
+)
+
+var waitNames = [waits]string{"all", "local", "none"}
+
+// String is the name in configuration and in the admin API.
+func (w Wait) String() string { return waitNames[w] }
+
+// ErrWait is returned for what names no Wait.
+var ErrWait = errors.New("not a way to wait: it is none, local or all")
+
+// ParseWait reads the name of a Wait; "" is all. The error matches ErrWait.
+func ParseWait(text string) (Wait, error) {
+	i := slices.Index(waitNames[:], text)
+	if i < 0 && text != "" {
+		return 0, fmt.Errorf("%q: %w", text, ErrWait)
+	}
+	return Wait(max(i, 0)), nil
+}
+
+// Purge is what is asked for.
+type Purge struct {
+	Selectors []Selector
+	Strategy  Strategy
+	TTL       time.Duration // of the strategy TTL: the lifetime that is left
+	// Dependents says that the selectors hold what depends on what was named.
+	Dependents bool
+	Wait       Wait
+	Timeout    time.Duration // of the waiting; 0: as long as it takes, which is bounded
+}
+
+// ErrFull is returned where the log is away and as many purges wait for it as
+// may: nothing was done.
+var ErrFull = errors.New("the log cannot be reached, and no more purges can be kept for it")
 
 // Receipt says what has become of a purge.
 type Receipt struct {
 	Position                                   // of the record
 	Instances, Acknowledged, ExpiredLeases int // how many there are, have applied it, have lost the right to answer
 	Pending                                bool
-	Complete                               bool // every instance has acknowledged it or lost its lease
-	Freed                                  int  // what was dropped from this instance's memory
+	Complete                               bool  // every instance has acknowledged it or lost its lease
+	Reached                                bool  // what Wait asked for
+	Freed                                  int   // what was dropped from this instance's memory
+	Applied                                Birth // of what is requested next: the record was applied here
 	Elapsed                                time.Duration
 }
 
@@ -59,21 +110,22 @@ func (r Receipt) MarshalJSON() ([]byte, error) {
 }
 
 // Purge ends whatever the selectors select and was born before now. When it
-// returns without error, no Check that begins later calls such a thing Valid.
-// The error matches [ErrEmpty] or [ErrSelector], or both, and then nothing was
+// returns without error, no Check that begins later on this instance calls such
+// a thing Valid; the receipt says what holds elsewhere. The error matches
+// [ErrEmpty], [ErrSelector], [ErrStrategy] or [ErrFull], and then nothing was
 // done.
 //
 // The context bounds how long others are waited for, never the purge itself: a
 // write that the origin has accepted must end what is stored even where the
-// client who sent it has gone. On an instance alone nothing is waited for.
-func (p *Purger) Purge(_ context.Context, selectors []Selector) (Receipt, error) {
+// client who sent it has gone.
+func (p *Purger) Purge(_ context.Context, purge Purge) (Receipt, error) {
 	begin := time.Now()
-	if err := validate(selectors); err != nil {
+	if err := purge.validate(); err != nil {
 		return Receipt{}, err
 	}
-	r := p.append(slices.Clone(selectors))
+	r, applied := p.append(purge.record())
 	for _, sel := range r.Selectors {
-		p.counts[sel.Kind].Add(1)
+		p.counts[sel.Kind][r.Strategy].Add(1)
 	}
 	freed := 0
 	if p.onApply != nil {
@@ -81,19 +133,40 @@ func (p *Purger) Purge(_ context.Context, selectors []Selector) (Receipt, error)
 	}
 	return Receipt{
 		Position:  r.Position,
-		Instances: 1, Acknowledged: 1, Complete: true,
+		Instances: 1, Acknowledged: 1, Complete: true, Reached: true,
 		Freed:   freed,
+		Applied: applied,
 		Elapsed: time.Since(begin),
 	}, nil
 }
 
+func (p *Purge) validate() error {
+	err := validate(p.Selectors)
+	switch {
+	case int(p.Strategy) >= strategies:
+		err = errors.Join(err, fmt.Errorf("%s: %w", p.Strategy, ErrStrategy))
+	case p.Strategy == TTL && p.TTL < 0:
+		err = errors.Join(err, fmt.Errorf("ttl=%s: %w", p.TTL, ErrStrategy))
+	case p.Strategy != TTL && p.TTL != 0:
+		err = errors.Join(err, fmt.Errorf("%s with a duration: %w", p.Strategy, ErrStrategy))
+	}
+	return err
+}
+
+// record returns the record of the purge, which has no place yet.
+func (p *Purge) record() Record {
+	return Record{
+		Selectors: slices.Clone(p.Selectors), Strategy: p.Strategy, TTL: p.TTL, Dependents: p.Dependents,
+	}
+}
+
 // append logs a record and applies it.
-func (p *Purger) append(selectors []Selector) Record {
+func (p *Purger) append(r Record) (Record, Birth) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := p.log.Append(Record{Selectors: selectors, Strategy: Immediate})
-	p.state.Apply(r)
-	return r
+	r = p.log.Append(r)
+	applied := p.state.Apply(r)
+	p.mu.Unlock()
+	return r, applied
 }
 
 // Count is how many selectors of a kind were logged with a strategy.
@@ -105,9 +178,11 @@ type Count struct {
 
 // Stats returns the counts since the start, one for each kind and strategy.
 func (p *Purger) Stats() []Count {
-	counts := make([]Count, 0, kinds)
+	counts := make([]Count, 0, kinds*strategies)
 	for k := range p.counts {
-		counts = append(counts, Count{Kind(k), Immediate, p.counts[k].Load()})
+		for s := range p.counts[k] {
+			counts = append(counts, Count{Kind(k), Strategy(s), p.counts[k][s].Load()})
+		}
 	}
 	return counts
 }

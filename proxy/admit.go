@@ -112,7 +112,7 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 	switch ranged := f.wanted.rng != "" || f.wanted.complete; {
 	case ranged && x.Status != http.StatusPartialContent && x.Status != http.StatusOK:
 		return false, rfc9111.ReasonRange // an answer to the range, and not to the URL
-	case f.p.cache.State().Check(&f.stamp) == invalidation.Invalid:
+	case f.p.cache.State().Check(&f.stamp, f) == invalidation.Invalid:
 		return false, rfc9111.ReasonPurged
 	case serverError(x.Status) && f.selectedServes(now):
 		return false, rfc9111.ReasonStaleIfError // it must not displace what is better than it
@@ -207,7 +207,7 @@ func (f *fill) remember(h *head) {
 func (f *fill) notModified(header http.Header, now time.Time) {
 	answer, stored := f.p.cache.Freshen(&cache.Freshening{
 		Query: f.query(now), Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
-		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.stamp.Born, Share: f.share,
+		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.born, Share: f.share,
 		Label: f.plan.labeller(&f.view),
 	})
 	f.answerWith(answer, stored, http.StatusNotModified)

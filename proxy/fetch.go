@@ -193,7 +193,7 @@ func (x *exchange) joinOrRegister(hash [16]byte, w wanted) (f *fill, r *reader, 
 // since it began concerns it. Whether its variant fits is seen when its head has come. A response that is not fresh, or must be
 // validated each time, is for those who were waiting for it, and not for who comes when its head is there already.
 func (f *fill) admits(x *exchange) (*reader, bool) {
-	if f.route.Rule != x.route.Rule || f.p.cache.State().Check(&f.stamp) != invalidation.Valid {
+	if f.route.Rule != x.route.Rule || !f.p.cache.State().Joinable(&f.stamp) {
 		return nil, false
 	}
 	f.mu.Lock()
@@ -391,7 +391,7 @@ func (x *exchange) failed(err error) {
 // staleOn serves the stored response although the origin failed, where that is allowed. status is the origin's, or 0.
 func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	e := x.outcome.Entry
-	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp) != invalidation.Valid {
+	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp, e) != invalidation.Valid {
 		return false
 	}
 	m := e.Facts()

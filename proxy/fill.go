@@ -50,6 +50,7 @@ type fill struct {
 	hash      [16]byte // under which it stands in fills, if it does
 	key       rfc9111.Key
 	uri       []byte
+	born      invalidation.Birth
 	stamp     invalidation.Stamp
 	wanted    wanted
 	validated []*cache.Entry // whose validators are sent
@@ -110,6 +111,15 @@ type interim struct {
 	header http.Header
 }
 
+// URI implements [invalidation.Subject].
+func (f *fill) URI() []byte { return f.uri }
+
+// Tags implements [invalidation.Subject].
+func (f *fill) Tags() []uint64 { return nil }
+
+// TagNames implements [invalidation.Subject].
+func (f *fill) TagNames() []byte { return nil }
+
 // newFill prepares a fetch for x. Its stamp is made here: whatever is purged from now on ends joining it, and what it brings is
 // dead on arrival.
 func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
@@ -121,7 +131,8 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	f.view.header = x.view.header.Clone()
 	f.share = x.share()
 	f.claim = f.share != nil && x.route.AcrossInstances && hash != [16]byte{}
-	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
+	f.born = x.p.cache.State().Birth()
+	f.stamp = x.p.cache.State().Stamp(f.born, f.key.Hash, f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
 	f.cancel = cancel
@@ -350,7 +361,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
-		Concealed: h.concealed, Labels: h.labels, Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
+		Concealed: h.concealed, Labels: h.labels, Body: f.stream.bytes(), Part: h.part, Born: f.born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)
@@ -369,7 +380,7 @@ func (f *fill) joined(parts *cache.Parts) (*cache.Parts, bool) {
 	if old == nil || !old.IsPartial() {
 		return nil, false
 	}
-	if f.p.cache.State().Check(&old.Stamp) == invalidation.Invalid {
+	if f.p.cache.State().Check(&old.Stamp, old) == invalidation.Invalid {
 		return nil, false
 	}
 	return old.Combine(parts)

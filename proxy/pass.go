@@ -53,7 +53,7 @@ func (x *exchange) pass(why rfc9111.Reason) {
 func (x *exchange) passHead() {
 	x.report.Result, x.report.Reason = cache.ResultPass, x.outcome.Because
 	x.status.Detail = x.outcome.Because.String()
-	born := x.p.cache.State().Applied()
+	born := x.p.cache.State().Birth()
 	x.forward(func(p *passage, status int, h http.Header) {
 		if status != http.StatusOK {
 			return

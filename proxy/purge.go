@@ -73,7 +73,7 @@ func (x *exchange) purgeURL() {
 		keys = append(keys, x.keys(&target)...)
 	}
 	x.p.cache.Unshare(x.r.Context(), keys...)
-	receipt, err := x.p.purger.Purge(x.r.Context(), selectors)
+	receipt, err := x.p.purger.Purge(x.r.Context(), invalidation.Purge{Selectors: selectors})
 	if err != nil {
 		x.problem(http.StatusBadRequest, "nothing was purged", err.Error())
 		return

@@ -26,15 +26,17 @@ func (x *exchange) write() {
 		return
 	}
 	state := x.p.cache.State()
-	sent := state.Stamp(state.Applied(), x.route.AppendURI(nil, &x.target))
+	get := x.view
+	get.method = http.MethodGet
+	sent := state.Stamp(state.Birth(), x.route.AppendKey(nil, &get).Hash, x.route.AppendURI(nil, &x.target))
 	w := x.forward(func(p *passage, status int, h http.Header) {
 		// A POST's response is born at the purge that it causes itself: what else was purged until then is looked at here, and
 		// nothing may come between this look and the purge.
-		looked := state.Applied()
-		valid := state.Check(&sent) == invalidation.Valid
+		looked := state.Birth()
+		valid := state.Joinable(&sent)
 		receipt, purged := x.invalidate(status, h)
-		if x.method == http.MethodPost && x.route.Policy.StorePost && valid && purged && receipt.Seq == looked.Seq+1 {
-			x.keepPost(p, status, h, receipt.Position)
+		if x.method == http.MethodPost && x.route.Policy.StorePost && valid && purged && receipt.Applied.Follows(looked) {
+			x.keepPost(p, status, h, receipt.Applied)
 		}
 	})
 	if w != nil && w.keep != nil { // of no announced length: net/http sends the end of it when the handler has returned
@@ -79,7 +81,7 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	}
 	// The origin has changed: the purge must happen even if the client goes away now.
 	x.p.cache.Unshare(context.WithoutCancel(x.r.Context()), keys...)
-	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), selectors)
+	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), invalidation.Purge{Selectors: selectors, Wait: invalidation.WaitLocal})
 	if err != nil {
 		x.p.log.Error("invalidation by an unsafe method", "route", x.route.Name, "error", err)
 		return receipt, false
@@ -124,7 +126,7 @@ type kept struct {
 }
 
 // keepPost prepares the storing of a POST's response, where it may be stored.
-func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Position) {
+func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Birth) {
 	exchange := &rfc9111.Exchange{
 		Method: x.method, Target: &x.target, Request: (*selecting)(&x.view), Status: status, Response: rfc9111.Header(h),
 	}
