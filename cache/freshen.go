@@ -36,7 +36,7 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 	named := c.named(f)
 	for _, old := range c.candidates(f) {
 		m := old.Meta()
-		if c.state.Check(&old.Stamp, old) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old.is(named)) {
+		if c.standing(old) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old.is(named)) {
 			continue
 		}
 		if old.is(f.Selected) {
@@ -63,7 +63,7 @@ func (c *Cache) named(f *Freshening) (named *Entry) {
 	}
 	for _, e := range f.Validated {
 		m := e.Facts()
-		if c.state.Check(&e.Stamp, e) != invalidation.Invalid && m.Validators.ETag != "" &&
+		if c.standing(e) != invalidation.Invalid && m.Validators.ETag != "" &&
 			rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), true) && (named == nil || better(e, named)) {
 			named = e
 		}
@@ -137,7 +137,7 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 	for _, old := range v.entries() {
 		m := old.Facts()
 		if old.encoded() || old.Rule != f.Query.Rule || m.RequestTime.After(f.RequestTime) || !old.SelectedBy(f.Query.Fields) ||
-			c.state.Check(&old.Stamp, old) == invalidation.Invalid {
+			c.standing(old) == invalidation.Invalid {
 			continue
 		}
 		if old.of200() && rfc9111.HeadFreshens(&m, rfc9111.Header(f.Header), old.length()) {

@@ -3,7 +3,11 @@ package cache
 import (
 	"encoding/binary"
 	"net/http"
+	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
 )
 
 // Labels are the names by which a stored response can be purged beside its URL and its key. None of them has a line end in it.
@@ -60,33 +64,84 @@ func labelsSize(l *Labels) (n int) {
 	return n
 }
 
-// labelTexts returns the texts of all kinds.
-func (e *Entry) labelTexts() (texts [4][]byte) {
-	rest := e.cut(e.key+e.uri+e.vary+e.head, e.labels)
-	if len(rest) == 0 {
-		return texts
+// labelTexts returns the texts of all kinds, one behind the other, and the size of each.
+func (e *Entry) labelTexts() (texts []byte, sizes [4]int) {
+	texts = e.cut(e.key+e.uri+e.vary+e.head, e.labels)
+	if len(texts) == 0 {
+		return texts, sizes
 	}
-	var sizes [len(texts)]uint64
 	for i := range sizes {
-		size, n := binary.Uvarint(rest)
-		sizes[i], rest = size, rest[n:]
+		size, n := binary.Uvarint(texts)
+		sizes[i], texts = int(size), texts[n:]
 	}
-	for i, size := range sizes {
-		texts[i], rest = rest[:size:size], rest[size:]
-	}
-	return texts
+	return texts, sizes
 }
 
 // Labels returns the labels of the entry. The strings may be kept: they point into the entry. It allocates, and is for those who
 // change or list entries, not for hits.
 func (e *Entry) Labels() (l Labels) {
-	texts := e.labelTexts()
+	texts, sizes := e.labelTexts()
 	for i, list := range l.lists() {
-		for label := range strings.Lines(text(texts[i])) {
+		for label := range strings.Lines(text(texts[:sizes[i]])) {
 			*list = append(*list, label[:len(label)-1])
 		}
+		texts = texts[sizes[i]:]
 	}
 	return l
+}
+
+// anyOrigin stands for every origin in the name of a group that is purged.
+const anyOrigin = "*://*"
+
+// AnyGroup selects the groups of this name at all origins.
+func AnyGroup(name string) invalidation.Selector { return invalidation.Group(anyOrigin, name) }
+
+// selectors yields what selects a response with these labels.
+func (l *Labels) selectors(yield func(invalidation.Selector)) {
+	for _, list := range [][]string{l.Rule, l.Tags} {
+		for _, tag := range list {
+			yield(invalidation.Selector{Kind: invalidation.KindTag, Value: tag})
+		}
+	}
+	for _, group := range l.Groups {
+		_, name, _ := strings.Cut(group, " ")
+		yield(invalidation.Selector{Kind: invalidation.KindGroup, Value: group})
+		yield(AnyGroup(name))
+	}
+	for _, node := range l.Depends {
+		if tag, ok := strings.CutPrefix(node, "tag:"); ok {
+			yield(invalidation.Selector{Kind: invalidation.KindTag, Value: tag})
+		} else {
+			yield(invalidation.Selector{Kind: invalidation.KindURL, Value: strings.TrimPrefix(node, "url:")})
+		}
+	}
+}
+
+// hashesOf returns the hashes of what selects a response with these labels.
+func hashesOf(state *invalidation.State, l *Labels) (hashes []uint64) {
+	if l == nil {
+		return nil
+	}
+	l.selectors(func(s invalidation.Selector) {
+		if hash := state.Hash(s); !slices.Contains(hashes, hash) {
+			hashes = append(hashes, hash)
+		}
+	})
+	return hashes
+}
+
+// Tags implements [invalidation.Subject].
+func (e *Entry) Tags() []uint64 {
+	if e.hashes == 0 {
+		return nil
+	}
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(e.all()))), e.hashes)
+}
+
+// TagNames implements [invalidation.Subject].
+func (e *Entry) TagNames() []byte {
+	texts, sizes := e.labelTexts()
+	return texts[:sizes[0]+sizes[1]] // of the rule, and of the response
 }
 
 // Concealed yields the stored field lines that only trusted proxies are sent, as [Entry.Fields] does the others.

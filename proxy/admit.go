@@ -149,8 +149,12 @@ func (f *fill) selectedServes(now time.Time) bool {
 	if e == nil || e.IsPartial() {
 		return false
 	}
+	constraint, usable := f.p.cache.Constrain(e)
+	if !usable {
+		return false
+	}
 	m := e.Facts()
-	d := rfc9111.DecideOnError((*selecting)(&f.view), &m, rfc9111.Constraint{}, rfc9111.ServerError, now)
+	d := rfc9111.DecideOnError((*selecting)(&f.view), &m, constraint, rfc9111.ServerError, now)
 	return d.Action != rfc9111.Fetch
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
-	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
@@ -391,11 +390,15 @@ func (x *exchange) failed(err error) {
 // staleOn serves the stored response although the origin failed, where that is allowed. status is the origin's, or 0.
 func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	e := x.outcome.Entry
-	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp, e) != invalidation.Valid {
+	if e == nil || e.IsPartial() {
+		return false
+	}
+	constraint, usable := x.p.cache.Constrain(e)
+	if !usable {
 		return false
 	}
 	m := e.Facts()
-	d := rfc9111.DecideOnError(x.query.Fields, &m, rfc9111.Constraint{}, f, x.now)
+	d := rfc9111.DecideOnError(x.query.Fields, &m, constraint, f, x.now)
 	if d.Action == rfc9111.Fetch {
 		return false
 	}

@@ -380,7 +380,7 @@ func (f *fill) joined(parts *cache.Parts) (*cache.Parts, bool) {
 	if old == nil || !old.IsPartial() {
 		return nil, false
 	}
-	if f.p.cache.State().Check(&old.Stamp, old) == invalidation.Invalid {
+	if _, usable := f.p.cache.Constrain(old); !usable {
 		return nil, false
 	}
 	return old.Combine(parts)

@@ -47,8 +47,8 @@ type Constraint struct {
 	Refresh  bool      // nobody can say whether the response was purged, but it may be served while that is found out
 }
 
-// bound returns what is left of a lifetime of ttl.
-func (c *Constraint) bound(ttl time.Duration, now time.Time) time.Duration {
+// Bound returns what is left of a lifetime of ttl.
+func (c *Constraint) Bound(ttl time.Duration, now time.Time) time.Duration {
 	if c.Stale {
 		ttl = min(ttl, 0)
 	}
@@ -76,7 +76,7 @@ func decide(r *requestDirectives, m *Meta, miss Forward, c Constraint, now time.
 	if m == nil {
 		return decideMiss(r, miss)
 	}
-	d := Decision{Age: m.Age(now), TTL: c.bound(m.TTL(now), now)}
+	d := Decision{Age: m.Age(now), TTL: c.Bound(m.TTL(now), now)}
 	if r.noStore {
 		d.Action, d.Forward, d.Reason = Fetch, ForwardRequest, ReasonRequestNoStore
 		return d
@@ -203,7 +203,7 @@ func DecideOnError(req Fields, m *Meta, c Constraint, f Failure, now time.Time) 
 		return Decision{Reason: errorReason(f)}
 	}
 	r := requestDirectivesOf(req)
-	d := Decision{Age: m.Age(now), TTL: c.bound(m.TTL(now), now)}
+	d := Decision{Age: m.Age(now), TTL: c.Bound(m.TTL(now), now)}
 	inWindow := -d.TTL < max(m.StaleIfError, r.staleIfError.value)
 	switch {
 	case c.Validate:
