@@ -156,3 +156,6 @@ func (c *Cache) Free(key [16]byte) (freed int) {
 	})
 	return freed
 }
+
+// clear takes everything out of memory.
+func (w *world) clear() { w.memory.memory.DeleteFunc(func([16]byte, ref) bool { return true }) }

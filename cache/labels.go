@@ -130,6 +130,17 @@ func hashesOf(state *invalidation.State, l *Labels) (hashes []uint64) {
 	return hashes
 }
 
+// Hashes returns the hashes by which a purge selects a response with these labels, and the names of its tags, as
+// [invalidation.Subject] has them.
+func (c *Cache) Hashes(l *Labels) (hashes []uint64, names []byte) {
+	for _, list := range [][]string{l.Rule, l.Tags} {
+		for _, tag := range list {
+			names = append(append(names, tag...), '\n')
+		}
+	}
+	return hashesOf(c.state, l), names
+}
+
 // Tags implements [invalidation.Subject].
 func (e *Entry) Tags() []uint64 {
 	if e.hashes == 0 {

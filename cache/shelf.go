@@ -142,11 +142,6 @@ func (s *shelf) Update(k [16]byte, f func(old Variants, ok bool) (Variants, bool
 // fits reports whether the memory tier has room for all of v under one key.
 func (s *shelf) fits(v *Variants) bool { return v.cost() <= s.memory.MaxCost() }
 
-// DeleteFunc removes the variants for which f returns true.
-func (s *shelf) DeleteFunc(f func(Variants) bool) {
-	s.memory.DeleteFunc(func(_ [16]byte, r ref) bool { return f(*s.there(r)) })
-}
-
 // adopt returns e, or a copy of it, as it is to be stored. It must be called before anybody can find it.
 func (s *shelf) adopt(e *Entry) *Entry {
 	s.index.add(e.hash, e.Tags())

@@ -281,7 +281,7 @@ func (e *explainer) judgeResponse() {
 		e.out.Reason = why.String()
 		return
 	}
-	labels, over := e.plan.label(&e.view, e.q.Response.Clone(), nil)
+	labels, over := e.plan.label(&e.view, e.q.Response.Clone(), nil, nil)
 	if over != rfc9111.ReasonNone {
 		e.step("response", "not stored: %s: %s", over, over.Explain())
 		e.step("advice", "%s", over.Advice())

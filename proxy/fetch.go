@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
@@ -192,7 +193,7 @@ func (x *exchange) joinOrRegister(hash [16]byte, w wanted) (f *fill, r *reader, 
 // since it began concerns it. Whether its variant fits is seen when its head has come. A response that is not fresh, or must be
 // validated each time, is for those who were waiting for it, and not for who comes when its head is there already.
 func (f *fill) admits(x *exchange) (*reader, bool) {
-	if f.route.Rule != x.route.Rule || !f.p.cache.State().Joinable(&f.stamp) {
+	if f.route.Rule != x.route.Rule || f.overtaken() {
 		return nil, false
 	}
 	f.mu.Lock()
@@ -201,6 +202,19 @@ func (f *fill) admits(x *exchange) (*reader, bool) {
 		return nil, false
 	}
 	return f.attach(x.now)
+}
+
+// overtaken reports whether something was purged since the fill began that concerns it, or may do so: before its head has come nobody
+// knows its tags.
+func (f *fill) overtaken() bool {
+	f.mu.Lock()
+	known := f.head != nil
+	f.mu.Unlock()
+	state := f.p.cache.State()
+	if !known {
+		return !state.Joinable(&f.stamp)
+	}
+	return state.Check(&f.stamp, f) != invalidation.Valid
 }
 
 // mayFetch takes one of the places for fetches, which whoever is told true gives back.

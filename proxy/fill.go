@@ -52,6 +52,8 @@ type fill struct {
 	uri       []byte
 	born      invalidation.Birth
 	stamp     invalidation.Stamp
+	tags      []uint64 // by which the response can be purged; set before the head is published
+	tagNames  []byte
 	wanted    wanted
 	validated []*cache.Entry // whose validators are sent
 	request   *http.Request
@@ -114,11 +116,11 @@ type interim struct {
 // URI implements [invalidation.Subject].
 func (f *fill) URI() []byte { return f.uri }
 
-// Tags implements [invalidation.Subject].
-func (f *fill) Tags() []uint64 { return nil }
+// Tags implements [invalidation.Subject]. There are none before the head has come.
+func (f *fill) Tags() []uint64 { return f.tags }
 
 // TagNames implements [invalidation.Subject].
-func (f *fill) TagNames() []byte { return nil }
+func (f *fill) TagNames() []byte { return f.tagNames }
 
 // newFill prepares a fetch for x. Its stamp is made here: whatever is purged from now on ends joining it, and what it brings is
 // dead on arrival.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -18,8 +19,9 @@ const (
 
 // label returns the names by which a response to v with the fields h can be purged, and takes out of h what nobody else is to see.
 // Where the reason is one there are too many, or one cannot be read, and the response must not be stored: it could not be purged by
-// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one.
-func (p *Plan) label(v *view, h http.Header, old *cache.Labels) (*cache.Labels, rfc9111.Reason) {
+// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one. graph is what other
+// responses have declared; nil: nothing is known of that.
+func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidation.Dependencies) (*cache.Labels, rfc9111.Reason) {
 	l := &cache.Labels{Groups: rfc9111.Groups(rfc9111.Header(h), "Cache-Groups")}
 	for i, group := range l.Groups {
 		l.Groups[i] = rfc9111.GroupOf(&v.target, group)
@@ -34,9 +36,9 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels) (*cache.Labels, 
 	switch {
 	case old == nil:
 		l.Rule = v.route.AppendTags(nil, v)
-		l.Depends = p.resolve(v, slices.Concat(v.route.DependsOn, declared))
+		l.Depends = p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
 	case said:
-		l.Rule, l.Depends = old.Rule, p.resolve(v, slices.Concat(v.route.DependsOn, declared))
+		l.Rule, l.Depends = old.Rule, p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
 	default:
 		l.Rule, l.Depends = old.Rule, old.Depends
 	}
@@ -49,9 +51,9 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels) (*cache.Labels, 
 }
 
 // labeller is label for a response that is freshened.
-func (p *Plan) labeller(v *view) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
+func (p *Plan) labeller(v *view, graph *invalidation.Dependencies) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
 	return func(h http.Header, old *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
-		labels, over := p.label(v, h, old)
+		labels, over := p.label(v, h, old, graph)
 		return labels, cache.Conceal(h, v.route.TagHeaders), over
 	}
 }
@@ -64,45 +66,6 @@ func appendTags(tags []string, line string) []string {
 		}
 	}
 	return tags
-}
-
-// dependencies reads lines of X-Cache-Depends-On. ok is false where one of their members cannot be read.
-func dependencies(lines []string) (ds []rules.Dependency, ok bool) {
-	ok = true
-	for _, line := range lines {
-		for member := range strings.SplitSeq(line, ",") {
-			if member = strings.TrimSpace(member); member == "" {
-				continue
-			}
-			d, wrong := rules.ParseDependency(member)
-			ok = ok && wrong == ""
-			ds = append(ds, d)
-		}
-	}
-	return ds, ok
-}
-
-// resolve returns the dependencies of a response to v in the form of cache.Labels.
-func (p *Plan) resolve(v *view, ds []rules.Dependency) (labels []string) {
-	add := func(label string) {
-		if !slices.Contains(labels, label) {
-			labels = append(labels, label)
-		}
-	}
-	for _, d := range ds {
-		if d.Kind == rules.DependsOnTag {
-			add(d.String())
-			continue
-		}
-		target, err := v.target.Resolve(d.Value)
-		if err != nil {
-			continue // it was read before, so this is none that any request could be for
-		}
-		for _, uri := range p.bareURIs(&target) {
-			add("url:" + uri)
-		}
-	}
-	return labels
 }
 
 // overLimits reports whether there are more than limit labels, or one that is too long. 0: there is no limit.

@@ -38,7 +38,7 @@ func TestResponsesAreTagged(t *testing.T) {
 		t.Errorf("tags %q", got)
 	}
 	host := strings.TrimPrefix(r.URL, "http:")
-	want := "on tag:prices, url:" + host + "/catalog"
+	want := "on tag:prices, url:" + host + "/catalog, tag:p:catalog" // by which the route's rule purges /catalog
 	for _, s := range e.Steps {
 		if s.What == "depends" && s.Result != want {
 			t.Errorf("depends %s, want %s", s.Result, want)
