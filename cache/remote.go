@@ -90,7 +90,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	if e == nil || !e.retained(q.Now) || !e.SelectedBy(q.Fields) || near.Entry != nil && !better(e, near.Entry) {
 		return o
 	}
-	standing := c.state.Check(&e.Stamp, e)
+	standing := c.standing(e)
 	if standing == invalidation.Invalid {
 		return o
 	}
@@ -101,7 +101,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 
 // Judge says what may be done with e for a request that waited for it.
 func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
-	standing := c.state.Check(&e.Stamp, e)
+	standing := c.standing(e)
 	o := Outcome{Entry: e, Forms: c.Forms(e), Tier: tier, Standing: standing}
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o
@@ -241,7 +241,7 @@ func (g *guesses) learn(rule uint64, seen []string) {
 }
 
 // without returns what of list is not in other.
-func without(list, other []string) (rest []string) {
+func without[T comparable](list, other []T) (rest []T) {
 	for _, s := range list {
 		if !slices.Contains(other, s) {
 			rest = append(rest, s)

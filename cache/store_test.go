@@ -200,33 +200,6 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func TestFreeAndDrop(t *testing.T) {
-	w := newWorld(t)
-	h := fields("Cache-Control: max-age=60", "Vary: X")
-	for i := range 4 {
-		for v := range 2 {
-			w.keep(response{uri: fmt.Sprintf("http://h/%d", i), request: fields(fmt.Sprintf("X: %d", v)), sent: start, header: h})
-		}
-	}
-	if n := w.Free(keyOf("http://h/0").Hash); n != 2 {
-		t.Errorf("Free = %d, want 2", n)
-	}
-	if n := w.Free(keyOf("http://h/0").Hash); n != 0 {
-		t.Errorf("Free again = %d, want 0", n)
-	}
-	url := invalidation.Selector{Kind: invalidation.KindURL, Value: "http://h/1"}
-	if n := w.Drop(invalidation.Record{Selectors: []invalidation.Selector{url}}); n != 0 {
-		t.Errorf("Drop of a URL = %d, want 0: that is for Free", n)
-	}
-	if n := w.Drop(invalidation.Record{Selectors: []invalidation.Selector{url, {Kind: invalidation.KindAll}}}); n != 6 {
-		t.Errorf("Drop of all = %d, want 6", n)
-	}
-	if n := w.Stats().Memory.Entries; n != 0 {
-		t.Errorf("%d keys are left", n)
-	}
-}
-
-// TestExpiredIsFreed: Run frees a key when the last of what is under it has become useless, and not before.
 func TestExpiredIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

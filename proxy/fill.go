@@ -52,6 +52,8 @@ type fill struct {
 	uri       []byte
 	born      invalidation.Birth
 	stamp     invalidation.Stamp
+	tags      []uint64 // by which the response can be purged; set before the head is published
+	tagNames  []byte
 	wanted    wanted
 	validated []*cache.Entry // whose validators are sent
 	request   *http.Request
@@ -101,6 +103,9 @@ type head struct {
 	reason   rfc9111.Reason // why it is not storable
 	part     cache.Part
 	shared   http.Header // what of header is for everybody: what is stored, and what followers get
+	// concealed is what else of it is stored, but sent to trusted proxies only.
+	concealed http.Header
+	labels    *cache.Labels
 }
 
 type interim struct {
@@ -111,11 +116,11 @@ type interim struct {
 // URI implements [invalidation.Subject].
 func (f *fill) URI() []byte { return f.uri }
 
-// Tags implements [invalidation.Subject].
-func (f *fill) Tags() []uint64 { return nil }
+// Tags implements [invalidation.Subject]. There are none before the head has come.
+func (f *fill) Tags() []uint64 { return f.tags }
 
 // TagNames implements [invalidation.Subject].
-func (f *fill) TagNames() []byte { return nil }
+func (f *fill) TagNames() []byte { return f.tagNames }
 
 // newFill prepares a fetch for x. Its stamp is made here: whatever is purged from now on ends joining it, and what it brings is
 // dead on arrival.
@@ -358,7 +363,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
-		Body: f.stream.bytes(), Part: h.part, Born: f.born, Share: f.share,
+		Concealed: h.concealed, Labels: h.labels, Body: f.stream.bytes(), Part: h.part, Born: f.born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)
@@ -377,7 +382,7 @@ func (f *fill) joined(parts *cache.Parts) (*cache.Parts, bool) {
 	if old == nil || !old.IsPartial() {
 		return nil, false
 	}
-	if f.p.cache.State().Check(&old.Stamp, old) == invalidation.Invalid {
+	if _, usable := f.p.cache.Constrain(old); !usable {
 		return nil, false
 	}
 	return old.Combine(parts)
