@@ -1,6 +1,9 @@
 package invalidation
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Check says whether the bearer of st still holds; of tells more about it. Where
 // nothing was applied since it was last found Valid, which is nearly always, it
@@ -71,12 +74,17 @@ func (s *State) since(st *Stamp, checked uint64) (since uint64, sure bool) {
 		return checked, true
 	}
 	// Born elsewhere. What this instance has not applied yet counts against it,
-	// although it may have been born after it.
+	// although it may have been born after it; and so does what it has purged
+	// that the log does not hold yet.
+	first := uint64(math.MaxUint64)
+	if s.unlogged.first > 0 {
+		first = s.unlogged.first
+	}
 	seq, next := min(st.Born.Seq, here.Seq), here.tick+1
 	for i := len(s.segments) - 1; i >= 0; i-- {
 		g := s.segments[i]
 		if g.seq <= seq {
-			return min(g.tick+uint64(seq-g.seq)+1, next), true
+			return min(g.tick+uint64(seq-g.seq)+1, next, first), true
 		}
 		next = g.tick
 	}

@@ -1,6 +1,9 @@
 package invalidation
 
-import "strings"
+import (
+	"context"
+	"strings"
+)
 
 // thing is something stored that carries a stamp.
 type thing struct {
@@ -58,4 +61,13 @@ func selects(sel Selector, uri, key string, marks []Selector) bool {
 		return err != nil || m.matches([]byte(uri), []byte(names))
 	}
 	return true // all, and what is not known
+}
+
+// append logs and applies a record as it is.
+func (p *Purger) append(r Record) {
+	a, err := p.log.Append(context.Background(), r, false)
+	if err != nil {
+		panic(err)
+	}
+	p.appended(context.Background(), a.Record)
 }

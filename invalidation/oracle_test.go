@@ -22,6 +22,7 @@ type oracle struct {
 	position map[Position]uint64 // of this epoch: the tick at which it was reached
 	pruned   time.Time
 	gap      uint64 // tick of the last gap
+	unlogged uint64 // tick of the first purge here that is not known to be in the log
 }
 
 type told struct {
@@ -50,6 +51,9 @@ func (o *oracle) apply(r Record, here bool) {
 	o.ticks++
 	if !here {
 		o.position[r.Position] = o.ticks
+	}
+	if here && o.unlogged == 0 {
+		o.unlogged = o.ticks
 	}
 	o.applied = append(o.applied, told{r, o.ticks})
 }
@@ -85,17 +89,17 @@ type held struct {
 	since uint64 // that tick: of its birth, or when it was last found valid
 }
 
-// answer is what the state may say: nothing milder than least, nothing worse
+// allowed is what the state may say: nothing milder than least, nothing worse
 // than most; and of Cut no later end than until.
-type answer struct {
+type allowed struct {
 	least, most Standing
 	until       int64
 }
 
 // want says what the state may answer.
-func (o *oracle) want(h *held) answer {
+func (o *oracle) want(h *held) allowed {
 	sure, since := o.birth(h)
-	var a answer
+	var a allowed
 	for _, r := range o.applied {
 		if r.tick <= since || !slices.ContainsFunc(r.Selectors, func(s Selector) bool { return selects(s, string(h.uri), h.key, h.marks) }) {
 			continue
@@ -131,10 +135,13 @@ func (o *oracle) birth(h *held) (sure bool, since uint64) {
 			sure, since = true, tick
 		}
 	}
+	if sure && o.unlogged > 0 {
+		since = min(since, o.unlogged-1) // nobody knows whether it was before or after that
+	}
 	return sure, since
 }
 
-func (a answer) allows(got Standing, until int64) bool {
+func (a allowed) allows(got Standing, until int64) bool {
 	return got >= a.least && got <= a.most && (got != Cut || until <= a.until)
 }
 
@@ -209,7 +216,13 @@ func (p *player) step(op, arg byte) {
 				p.o.pruned = before
 			}
 		}
-	case 8, 9:
+	case 8:
+		if arg < 64 {
+			p.s.Logged(p.s.Birth())
+			p.o.unlogged = 0
+		}
+		fallthrough
+	case 9:
 		p.hold(arg, p.s.Birth())
 	case 10: // from another instance, at a place in this log, or in none of ours
 		at := Position{p.o.epoch, p.o.seq + 1 - min(p.o.seq+1, Seq(op>>4))}

@@ -6,29 +6,36 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Purger is the one door for purges: it logs them, applies them here, has the
-// memory freed, and answers with a [Receipt].
+// memory freed, waits for the others, and answers with a [Receipt].
 type Purger struct {
-	onApply func(Record) (freed int)
+	*Follower
+	pending *Pending                         // nil: without the log nothing can be purged
+	kept    chan struct{}                    // tells Drain that something waits
 	counts  [kinds][strategies]atomic.Uint64 // selectors logged
-
-	mu    sync.Mutex // guards the following: records are applied in the order of the log
-	log   *MemLog
-	state *State
 }
 
-// NewPurger returns the purger of a log and its state; neither may have another.
-// The state takes the epoch of the log. Where onApply is not nil it is called
-// after each record was applied, to free what the record ended, and returns how
-// much that was; calls of it may overlap, and come in any order.
+// NewPurger returns the purger of an instance that is alone with its log and its
+// state; neither may have another. Where onApply is not nil it is called after
+// each record was applied, to free what the record ended, and returns how much
+// that was; calls of it may overlap, and come in any order. It need not be run.
 func NewPurger(log *MemLog, s *State, onApply func(Record) (freed int)) *Purger {
-	s.Begin(log.Head())
-	return &Purger{onApply: onApply, log: log, state: s}
+	return NewFollower(log, s, FollowerOptions{OnApply: onApply}).Purger(nil)
+}
+
+// Purger returns the purger that appends to the log that f follows, and keeps in
+// pending, which may be nil, what it cannot append. What is there already is
+// applied now.
+func (f *Follower) Purger(pending *Pending) *Purger {
+	p := &Purger{Follower: f, pending: pending, kept: make(chan struct{}, 1)}
+	if pending != nil {
+		p.restore()
+	}
+	return p
 }
 
 // Wait says how far a purge must have got before Purge returns.
@@ -109,35 +116,80 @@ func (r Receipt) MarshalJSON() ([]byte, error) {
 	})
 }
 
+// local bounds how long a record that is in the log may take to be applied here.
+const local = time.Second
+
 // Purge ends whatever the selectors select and was born before now. When it
 // returns without error, no Check that begins later on this instance calls such
 // a thing Valid; the receipt says what holds elsewhere. The error matches
-// [ErrEmpty], [ErrSelector], [ErrStrategy] or [ErrFull], and then nothing was
-// done.
+// [ErrEmpty], [ErrSelector] or [ErrStrategy], and then nothing was done; or it
+// says that the log could not be reached, and then [ErrFull] that nothing was
+// done here for want of room.
 //
 // The context bounds how long others are waited for, never the purge itself: a
 // write that the origin has accepted must end what is stored even where the
 // client who sent it has gone.
-func (p *Purger) Purge(_ context.Context, purge Purge) (Receipt, error) {
+func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 	begin := time.Now()
 	if err := purge.validate(); err != nil {
 		return Receipt{}, err
 	}
-	r, applied := p.append(purge.record())
+	r := purge.record()
+	r.Origin, r.Waits = p.o.ID, purge.Wait == WaitAll && p.o.Lease > 0
+	r, receipt, w, err := p.enter(context.WithoutCancel(ctx), r)
+	if err != nil {
+		return Receipt{}, err
+	}
 	for _, sel := range r.Selectors {
 		p.counts[sel.Kind][r.Strategy].Add(1)
 	}
-	freed := 0
-	if p.onApply != nil {
-		freed = p.onApply(r)
+	if p.o.OnApply != nil {
+		receipt.Freed = p.o.OnApply(r)
 	}
-	return Receipt{
-		Position:  r.Position,
-		Instances: 1, Acknowledged: 1, Complete: true, Reached: true,
-		Freed:   freed,
-		Applied: applied,
-		Elapsed: time.Since(begin),
-	}, nil
+	if w != nil {
+		p.await(ctx, &purge, w, &receipt)
+	}
+	receipt.Reached = receipt.Complete || purge.Wait == WaitNone || purge.Wait == WaitLocal && !receipt.Pending && w.replicated
+	receipt.Elapsed = time.Since(begin)
+	return receipt, nil
+}
+
+// enter appends a record to the log and applies it, or keeps it for the log. What
+// is to be waited for is nil where it is kept.
+func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting, error) {
+	if p.pending != nil && (p.pending.Len() > 0 || p.Reached() != nil) {
+		return p.keepFor(r) // in order; and nobody waits for a log that is away
+	}
+	a, err := p.log.Append(ctx, r, true)
+	if err == nil {
+		w := p.wait(&a)
+		bounded, cancel := context.WithTimeout(ctx, local)
+		defer cancel()
+		if applied, ok := p.appended(bounded, a.Record); ok {
+			return a.Record, Receipt{Position: a.Record.Position, Applied: applied}, w, nil
+		}
+		err = errors.New("what is before it in the log could not be read")
+	}
+	if p.pending == nil {
+		return r, Receipt{}, nil, err
+	}
+	p.Wake()
+	return p.keepFor(r)
+}
+
+// await waits as far as it is asked for, and notes in the receipt how far it got.
+func (p *Purger) await(ctx context.Context, purge *Purge, w *waiting, receipt *Receipt) {
+	if purge.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, purge.Timeout)
+		defer cancel()
+	}
+	acknowledged, expired, complete := 0, 0, len(w.members) == 0 && !w.young
+	if purge.Wait == WaitAll {
+		acknowledged, expired, complete = w.run(ctx)
+	}
+	receipt.Instances, receipt.Acknowledged, receipt.ExpiredLeases = 1+len(w.members), 1+acknowledged, expired
+	receipt.Complete = complete && w.replicated
 }
 
 func (p *Purge) validate() error {
@@ -158,15 +210,6 @@ func (p *Purge) record() Record {
 	return Record{
 		Selectors: slices.Clone(p.Selectors), Strategy: p.Strategy, TTL: p.TTL, Dependents: p.Dependents,
 	}
-}
-
-// append logs a record and applies it.
-func (p *Purger) append(r Record) (Record, Birth) {
-	p.mu.Lock()
-	r = p.log.Append(r)
-	applied := p.state.Apply(r)
-	p.mu.Unlock()
-	return r, applied
 }
 
 // Count is how many selectors of a kind were logged with a strategy.

@@ -87,10 +87,11 @@ func ParseStrategy(text string) (Strategy, time.Duration, error) {
 // by any of its selectors. Records are never changed once they are in a log.
 type Record struct {
 	Position
-	// ID tells the record from all others, before it has its place too. It is
-	// given by the Purger.
-	ID        string
-	At        time.Time // when it was logged, by the wall clock of the log
+	// Origin is the instance that was asked for the purge. Where Waits, it wants
+	// to be told by each instance that has applied it.
+	Origin    string
+	Waits     bool
+	At        time.Time // when it was logged, by the clock of the log
 	Selectors []Selector
 	Strategy  Strategy
 	TTL       time.Duration // of the strategy TTL: what is left from At on

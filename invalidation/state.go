@@ -64,6 +64,9 @@ type State struct {
 	tick atomic.Uint64 // of the last record applied
 	here atomic.Pointer[Birth]
 
+	lease     atomic.Pointer[lease]
+	partition atomic.Uint32
+
 	mu       sync.RWMutex // guards the following, and writes of the preceding
 	rows     rows
 	last     [kinds][classes]uint64 // tick of the last record that selects so
@@ -71,6 +74,9 @@ type State struct {
 	patterns []pattern              // the newest last; what is in it is never changed
 	floor    uint64                 // records up to this tick may have been forgotten
 	segments []segment              // of the epoch, the oldest first; never empty
+	// unlogged are the ticks of the first and the last purge here that the log does
+	// not hold yet; 0: it holds all.
+	unlogged struct{ first, last uint64 }
 }
 
 // pattern is a selector that must be compared with each URI.
@@ -196,8 +202,22 @@ func (s *State) ApplyHere(r Record) Birth {
 	defer s.mu.Unlock()
 	tick := s.tick.Load() + 1
 	s.remember(&r, compiled, tick)
+	if s.unlogged.last = tick; s.unlogged.first == 0 {
+		s.unlogged.first = tick
+	}
 	s.stand(s.Applied(), tick)
 	return s.Birth()
+}
+
+// Logged says that all that was given to ApplyHere up to a birth is in the log
+// and has been applied from there. Until then nobody can say of what was born
+// elsewhere whether it was before or after such a purge, and it counts as before.
+func (s *State) Logged(at Birth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unlogged.last <= at.tick {
+		s.unlogged.first = 0
+	}
 }
 
 // compileAll returns the matchers of those selectors that have one. It takes too

@@ -128,6 +128,10 @@ func TestPurgesWithoutAPlaceInTheLogHold(t *testing.T) {
 	if got := s.check(after); got != Invalid {
 		t.Errorf("Check of what was requested before the purge got its place is %v, want invalid", got)
 	}
+	if got := s.check(s.thing(Birth{Position: x.Position}, "http://a/x")); got != Invalid {
+		t.Errorf("Check of what may be from before a purge that is not known to be logged is %v, want invalid", got)
+	}
+	s.Logged(s.Birth())
 	if got := s.check(s.thing(Birth{Position: x.Position}, "http://a/x")); got != Valid {
 		t.Errorf("Check of what another instance requested behind it is %v, want valid", got)
 	}
