@@ -97,7 +97,7 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	}
 	state := invalidation.NewState(maxPurges)
 	m := &Middleware{o: o, cache: cache.New(o.Cache, state), token: rand.Text()}
-	m.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, m.cache.Drop)
+	m.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, m.applied)
 	m.plan = Plan{
 		Table: table, CacheName: o.Name, TrustedProxies: o.TrustedProxies, PurgeAllow: o.PurgeAllow, MayPurge: m.mayPurge,
 		HitForMiss: o.HitForMiss, Limits: o.Limits,
@@ -108,6 +108,17 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	m.upkeep.Go(func() { _ = m.cache.Run(ctx) }) // it ends with its context, and without an error of its own
 	m.upkeep.Go(func() { m.prune(ctx) })
 	return m, nil
+}
+
+// applied frees what a record has ended. What a smart one has kept is fetched anew where it is clear by which handler.
+func (m *Middleware) applied(r invalidation.Record) (freed int) {
+	m.mu.Lock()
+	proxies := m.proxies
+	m.mu.Unlock()
+	if len(proxies) == 2 { // the door, and one handler
+		return proxies[1].Applied(r)
+	}
+	return m.cache.Drop(r).Freed
 }
 
 // maxPurges is how many purges are remembered one by one.
