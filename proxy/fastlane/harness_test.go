@@ -71,7 +71,7 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: origin})
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	h.proxy = proxy.New(plan, h.cache, invalidation.NewPurger(invalidation.NewMemLog(), state, h.cache.Drop), quiet, h.note)
+	h.proxy = proxy.New(plan, h.cache, invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return h.cache.Drop(r).Freed }), quiet, h.note)
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(h.pass), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0),
