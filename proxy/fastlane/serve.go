@@ -26,59 +26,62 @@ func (c *Conn) serve() error {
 
 func (c *Conn) answerHits() (err error) {
 	defer c.survive(&err)
+	if c.socket.usable() {
+		return c.serveSocket()
+	}
+	return c.serveStream()
+}
+
+// advance does what can be done with the input that is there. It answers the hits in it, and reports whether it has come to a request
+// for the server. Where it has not, the deadline for what has to be read next is set.
+func (c *Conn) advance() (done bool, err error) {
 	for {
-		n, kind, err := c.nextHead()
-		if err != nil {
-			return err
+		n, kind := c.nextHead()
+		if n == 0 && kind != foreign {
+			return false, c.limitRead()
 		}
-		c.now = time.Now()
 		if kind == plain {
+			c.now = time.Now()
 			kind = c.work.answer.find(c.listener.lane, &c.from, c.work.input()[:n], c.now)
 		}
 		switch kind {
 		case plain:
 			c.fresh = false
 			if err := c.send(); err != nil {
-				return err
+				return false, err
 			}
 			c.work.skip(n)
 		case framed:
 			c.turn, c.hand = handing, n
-			return nil
+			return true, nil
 		default:
 			c.turn = forGood
-			return nil
+			return true, nil
 		}
 	}
 }
 
-// nextHead reads until there is the whole head of a request, and returns its length. It is plain as far as its length goes.
-func (c *Conn) nextHead() (n int, k kind, err error) {
-	for {
-		if c.work != nil {
-			n, done, fault := c.head.Next(c.work.input()[c.lines:])
-			c.lines += n
-			switch {
-			case fault != nil:
-				return 0, foreign, nil
-			case done:
-				n, k = c.lines, kindOf(&c.head)
-				c.head, c.lines, c.first, c.late = framing.Head{}, 0, false, false
-				if n > c.listener.lane.o.HeaderBytes {
-					k = max(k, framed)
-				}
-				return n, k, nil
-			case !c.work.hasRoom(), c.lines > 0 && !begins(c.work.input()):
-				return 0, foreign, nil
-			}
-		}
-		if err := c.limitRead(); err != nil {
-			return 0, 0, err
-		}
-		if n, err := c.read(); n == 0 && err != nil {
-			return 0, 0, err
-		}
+// nextHead returns the length of the head that the input begins with, and what its request is as far as its length goes. The length is
+// 0 where the head is not whole, and where the server does not wait for the rest.
+func (c *Conn) nextHead() (n int, k kind) {
+	w := c.work
+	if w == nil || w.start == w.end {
+		return 0, plain
 	}
+	n, done, fault := c.head.Next(w.input()[c.lines:])
+	c.lines += n
+	if fault != nil || !done && (!w.hasRoom() || c.lines > 0 && !begins(w.input())) {
+		return 0, foreign
+	}
+	if !done {
+		return 0, plain
+	}
+	n, k = c.lines, kindOf(&c.head)
+	c.head, c.lines, c.first, c.late = framing.Head{}, 0, false, false
+	if n > c.listener.lane.o.HeaderBytes {
+		k = max(k, framed)
+	}
+	return n, k
 }
 
 // begins reports whether net/http would wait for the rest of a head whose first line is there: it answers some before that. An empty
@@ -169,32 +172,4 @@ func (c *Conn) survive(err *error) {
 	lane.panics.Add(1)
 	lane.o.Log.Error("fast lane panicked", "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 	*err = io.ErrUnexpectedEOF
-}
-
-// copied is how large a body is copied behind its head, so that both leave in one piece where the connection takes only one.
-const copied = 16 << 10
-
-// readStream reads from a connection that is no socket.
-func (c *Conn) readStream() (int, error) {
-	if c.work == nil {
-		c.work = works.Get().(*work)
-	}
-	n, err := c.Conn.Read(c.work.in[c.work.end:])
-	c.work.end += n
-	return n, err
-}
-
-// writeStream writes to a connection that is no socket.
-func (c *Conn) writeStream(head, body []byte) (int, error) {
-	first := body[:min(len(body), max(copied-len(head), 0))]
-	joined := append(head, first...)
-	if len(head) > 0 {
-		c.work.answer.head = joined[:len(head)] // it may have grown
-	}
-	n, err := c.Conn.Write(joined)
-	if err != nil || len(first) == len(body) {
-		return n, err
-	}
-	more, err := c.Conn.Write(body[len(first):])
-	return n + more, err
 }

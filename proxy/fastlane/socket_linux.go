@@ -8,16 +8,33 @@ import (
 )
 
 // socket reads from and writes to a TCP socket by itself. Beside the system calls that costs less than net.Conn, which tells the
-// scheduler of each, though none of them blocks; a buffer is only needed when there is something to read; and head and body leave in one
-// call.
+// scheduler of each, though none of them blocks. A buffer is only needed when there is something to read, head and body leave in one
+// call, and no call is made to learn that nothing more has come: one for reading and one for writing is all that a hit needs.
 type socket struct {
-	raw                syscall.RawConn // nil: the connection is no socket
-	readable, writable func(fd uintptr) bool
+	raw            syscall.RawConn // nil: the connection is no socket
+	step, writable func(fd uintptr) bool
 
-	n     int // bytes that were read or written
-	errno syscall.Errno
-	iov   [2]syscall.Iovec // what is still to be written
+	fd  uintptr // while step runs
+	err error   // that ended it
+
+	in    syscall.Iovec
+	inMsg syscall.Msghdr // of in
+	tells bool           // the socket tells what is left in it
+	left  struct {       // how it tells
+		header syscall.Cmsghdr
+		bytes  int32
+		_      int32
+	}
+
+	sent   int // bytes
+	errno  syscall.Errno
+	out    [2]syscall.Iovec // what is still to be sent
+	outMsg syscall.Msghdr   // of out
 }
+
+// tcpINQ is the option, and the control message, by which a TCP socket tells with what was read how much is left in it; see tcp(7).
+// After the end of the input it is not 0, so that a reader comes back for that.
+const tcpINQ = 36
 
 // init notes the socket of c, if it is one.
 func (s *socket) init(c *Conn) {
@@ -27,51 +44,95 @@ func (s *socket) init(c *Conn) {
 	if !ok {
 		return
 	}
-	if raw, err := inner.SyscallConn(); err == nil {
-		s.raw, s.readable, s.writable = raw, c.tryRead, c.tryWrite
+	raw, err := inner.SyscallConn()
+	if err != nil {
+		return
 	}
+	s.raw, s.step, s.writable = raw, c.step, c.trySend
+	s.inMsg.Iov, s.inMsg.Iovlen = &s.in, 1
+	s.outMsg.Iov, s.outMsg.Iovlen = &s.out[0], uint64(len(s.out))
+	_ = raw.Control(func(fd uintptr) { // a closed connection is noticed later
+		s.tells = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpINQ, 1) == nil
+	})
 }
 
-// read reads more input. At the end of the input it returns 0 and io.EOF.
-func (c *Conn) read() (int, error) {
+func (s *socket) usable() bool { return s.raw != nil }
+
+// serveSocket reads and answers on a socket.
+func (c *Conn) serveSocket() error {
+	if err := c.socket.raw.Read(c.socket.step); err != nil {
+		return err
+	}
+	return c.socket.err
+}
+
+// step reads what has come and does with it what can be done, until there is nothing. It returns false to be called again when there is
+// more.
+//
+// The poller calls again for all that comes after a read that has left nothing, and remembers that while step runs; so where the socket
+// tells that it is empty there is no need to try. An end of the input that came together with the last bytes is another matter: nothing
+// comes after it. The socket tells of that as of a byte which is left.
+func (c *Conn) step(fd uintptr) bool {
 	s := &c.socket
-	if s.raw == nil {
-		return c.readStream()
+	for empty := false; ; {
+		s.fd = fd
+		var done bool
+		if done, s.err = c.advance(); done || s.err != nil {
+			return true
+		}
+		if empty {
+			c.releaseEmpty()
+			return false
+		}
+		var n int
+		var errno syscall.Errno
+		n, empty, errno = c.receive(fd)
+		switch {
+		case errno == syscall.EAGAIN:
+			c.releaseEmpty()
+			return false
+		case errno != 0:
+			s.err = os.NewSyscallError("recvmsg", errno)
+			return true
+		case n == 0:
+			s.err = io.EOF
+			return true
+		}
+		c.work.end += n
 	}
-	switch err := s.raw.Read(s.readable); {
-	case err != nil:
-		return 0, err
-	case s.errno != 0:
-		return 0, os.NewSyscallError("read", s.errno)
-	case s.n == 0:
-		return 0, io.EOF
-	}
-	c.work.end += s.n
-	return s.n, nil
 }
 
-// tryRead reads what there is. It returns false where there is nothing yet; then a buffer without anything in it goes back.
-func (c *Conn) tryRead(fd uintptr) bool {
+// releaseEmpty gives the buffers back if there is nothing in them.
+func (c *Conn) releaseEmpty() {
+	if c.work != nil && c.work.start == c.work.end {
+		c.release()
+	}
+}
+
+// receive reads into what room there is behind the input. empty says that nothing was left in the socket then, not even its end.
+func (c *Conn) receive(fd uintptr) (n int, empty bool, errno syscall.Errno) {
 	if c.work == nil {
 		c.work = works.Get().(*work)
 	}
-	s, w := &c.socket, c.work
-	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&w.in[w.end])), uintptr(len(w.in)-w.end))
-		switch errno {
-		case syscall.EINTR:
-			continue
-		case syscall.EAGAIN:
-			if w.start == w.end {
-				c.release()
-			}
-			return false
-		}
-		if s.errno = errno; errno == 0 {
-			s.n = int(n)
-		}
-		return true
+	s := &c.socket
+	s.in = vector(c.work.in[c.work.end:])
+	if s.tells {
+		s.inMsg.Control, s.inMsg.Controllen = (*byte)(unsafe.Pointer(&s.left)), uint64(unsafe.Sizeof(s.left))
 	}
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&s.inMsg)), 0)
+		if errno == syscall.EINTR {
+			continue
+		}
+		s.in.Base = nil // the buffer may go back before the next read
+		return int(n), errno == 0 && s.nothingLeft(), errno
+	}
+}
+
+// nothingLeft reads the control message.
+func (s *socket) nothingLeft() bool {
+	return s.tells && s.inMsg.Controllen >= syscall.SizeofCmsghdr+4 &&
+		s.left.header.Level == syscall.IPPROTO_TCP && s.left.header.Type == tcpINQ && s.left.bytes == 0
 }
 
 // write writes head and body.
@@ -80,14 +141,17 @@ func (c *Conn) write(head, body []byte) (int, error) {
 	if s.raw == nil {
 		return c.writeStream(head, body)
 	}
-	s.n = 0
-	s.iov[0], s.iov[1] = vector(head), vector(body)
-	err := s.raw.Write(s.writable)
-	s.iov = [2]syscall.Iovec{}
-	if err == nil && s.errno != 0 {
-		err = os.NewSyscallError("writev", s.errno)
+	s.sent, s.errno = 0, 0
+	s.out[0], s.out[1] = vector(head), vector(body)
+	var err error
+	if !c.trySend(s.fd) { // step has the descriptor: it stays open
+		err = s.raw.Write(s.writable)
 	}
-	return s.n, err
+	s.out = [2]syscall.Iovec{}
+	if err == nil && s.errno != 0 {
+		err = os.NewSyscallError("sendmsg", s.errno)
+	}
+	return s.sent, err
 }
 
 func vector(b []byte) (v syscall.Iovec) {
@@ -98,14 +162,14 @@ func vector(b []byte) (v syscall.Iovec) {
 	return v
 }
 
-// tryWrite writes what the socket takes. It returns false where something is left.
-func (c *Conn) tryWrite(fd uintptr) bool {
+// trySend sends what the socket takes. It returns false where something is left.
+func (c *Conn) trySend(fd uintptr) bool {
 	s := &c.socket
-	for s.iov[0].Len+s.iov[1].Len > 0 {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&s.iov)), uintptr(len(s.iov)))
+	for s.out[0].Len+s.out[1].Len > 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&s.outMsg)), syscall.MSG_NOSIGNAL)
 		switch errno {
 		case 0:
-			s.wrote(int(n))
+			s.took(int(n))
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			return false
@@ -114,21 +178,20 @@ func (c *Conn) tryWrite(fd uintptr) bool {
 			return true
 		}
 	}
-	s.errno = 0
 	return true
 }
 
-// wrote notes that n bytes have been taken.
-func (s *socket) wrote(n int) {
-	s.n += n
-	for i := range s.iov {
-		v := &s.iov[i]
-		took := min(uint64(n), uint64(v.Len))
-		n -= int(took)
-		if v.Len -= took; v.Len == 0 {
+// took notes that n bytes have been sent.
+func (s *socket) took(n int) {
+	s.sent += n
+	for i := range s.out {
+		v := &s.out[i]
+		part := min(uint64(n), v.Len)
+		n -= int(part)
+		if v.Len -= part; v.Len == 0 {
 			v.Base = nil
 		} else {
-			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), took))
+			v.Base = (*byte)(unsafe.Add(unsafe.Pointer(v.Base), part))
 		}
 	}
 }

@@ -7,6 +7,8 @@ type socket struct{}
 
 func (s *socket) init(*Conn) {}
 
-func (c *Conn) read() (int, error) { return c.readStream() }
+func (s *socket) usable() bool { return false }
+
+func (c *Conn) serveSocket() error { return c.serveStream() }
 
 func (c *Conn) write(head, body []byte) (int, error) { return c.writeStream(head, body) }
