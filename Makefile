@@ -70,7 +70,7 @@ bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
 bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
-	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server
+	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server redis-server
 	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
 
 collector: ## measure the garbage collector's share with a million entries; less than 2 % on an idle machine
