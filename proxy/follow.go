@@ -3,9 +3,11 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 
+	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -19,6 +21,10 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 	for name, values := range header {
 		out[name] = values[:len(values):len(values)]
 	}
+	if !lead && len(h.concealed) > 0 {
+		maps.Copy(out, h.concealed)
+	}
+	x.conceal(out)
 	if h.meta.Flags&rfc9111.Encodes != 0 {
 		addVary(out, "Accept-Encoding") // as the stored response says
 	}
@@ -31,7 +37,7 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 			out["Etag"] = []string{rfc9111.EncodedTag(h.meta.Validators.ETag, named.First())}
 		}
 		for name := range out {
-			if describesContent(name) {
+			if cache.DescribesContent(name) {
 				delete(out, name)
 			}
 		}

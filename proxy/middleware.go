@@ -93,7 +93,7 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	}
 	state := invalidation.NewState(maxPurges)
 	m := &Middleware{o: o, cache: cache.New(o.Cache, state), token: rand.Text()}
-	purger := invalidation.NewPurger(invalidation.NewMemLog(), state, m.cache.Drop)
+	purger := invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return m.proxy.Applied(r) })
 	plan := &Plan{
 		Table: table, CacheName: o.Name, TrustedProxies: o.TrustedProxies, PurgeAllow: o.PurgeAllow, MayPurge: m.mayPurge,
 		HitForMiss: o.HitForMiss, Limits: o.Limits,

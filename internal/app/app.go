@@ -24,6 +24,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/metrics"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/fastlane"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
@@ -46,6 +47,7 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
+	lane    *fastlane.Lane
 	redis   *server // nil: memory only
 	metrics *metrics.Metrics
 	access  *metrics.AccessLog
@@ -135,7 +137,7 @@ func (a *App) build(cfg *config.Config) error {
 	a.cache = cache.New(cache.Options{
 		MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants, Remote: a.remoteTier(cfg),
 	}, state)
-	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, a.cache.Drop)
+	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return a.proxy.Applied(r) })
 
 	format := metrics.JSON
 	if cfg.Log.Format == "text" {
@@ -146,7 +148,7 @@ func (a *App) build(cfg *config.Config) error {
 	registry := prometheus.NewRegistry()
 	a.metrics, err = metrics.New(registry, a.o.Version, cfg.Table(), metrics.Sources{
 		Cache:       a.cache.Stats,
-		Proxy:       func() proxy.Stats { return a.proxy.Stats() },
+		Proxy:       a.proxyStats,
 		Purges:      a.purger.Stats,
 		Applied:     state.Applied,
 		Connections: a.gate.stats,
@@ -164,9 +166,21 @@ func (a *App) build(cfg *config.Config) error {
 		return err
 	}
 	a.proxy = proxy.New(next.plan, a.cache, a.purger, a.log, a.metrics.Observe, a.access.Observe)
+	a.lane = fastlane.New(fastlane.Options{
+		Cache: a.cache, Observers: []cache.Observer{a.metrics.Observe, a.access.Observe}, Log: a.log,
+		HeaderBytes: int(cfg.Limits.HeaderBytes), HeaderTimeout: cfg.Limits.HeaderTimeout, IdleTimeout: cfg.Limits.IdleTimeout,
+		WriteTimeout: writeTimeout,
+	})
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
+}
+
+// proxyStats returns the figures of the proxy, with the panics of the fast lane among its own.
+func (a *App) proxyStats() proxy.Stats {
+	s := a.proxy.Stats()
+	s.Panics += a.lane.Panics()
+	return s
 }
 
 // upstreamStats returns how the upstreams in use fare, by their names.
@@ -268,6 +282,7 @@ func (a *App) prune(ctx context.Context) error {
 			if lifetime := a.current.Load().cfg.Cache.MaxLifetime; lifetime > 0 {
 				a.cache.State().Prune(now.Add(-lifetime))
 			}
+			a.proxy.Dependencies().Prune(now)
 		}
 	}
 }
