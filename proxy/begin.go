@@ -12,6 +12,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
+	"github.com/cacheproxy/cacheproxy/rules"
 )
 
 // exchange is one request on its walk. It belongs to the goroutine that serves the request, and goes back to a pool afterwards:
@@ -173,6 +174,16 @@ func (x *exchange) match() bool {
 
 // find builds the key and looks the stored response up.
 func (x *exchange) find() {
+	x.prepare()
+	x.outcome = x.p.cache.Find(&x.query)
+	if x.looksFurther() {
+		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
+	}
+	x.report.Reason = x.outcome.Decision.Reason
+}
+
+// prepare builds the key and the query.
+func (x *exchange) prepare() {
 	x.plain = x.route.Policy.Encode != nil
 	key := x.route.AppendKey(x.buf[:0], &x.view)
 	x.buf = key.Text
@@ -183,26 +194,26 @@ func (x *exchange) find() {
 		x.query.Range = x.view.header.Get("Range")
 	}
 	x.report.Key = key
-	x.outcome = x.p.cache.Find(&x.query)
-	if x.looksFurther() {
-		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
-	}
-	x.report.Reason = x.outcome.Decision.Reason
 }
 
 // looksFurther reports whether the remote tier is to be asked: memory's answer would send the request to the origin, and what the
 // remote tier holds could change that. Where a fetch of the key is under way it has asked already.
 func (x *exchange) looksFurther() bool {
-	if !x.route.Remote || !x.p.cache.HasRemote() || x.outcome.Uncacheable {
+	return remoteMayKnow(x.p.cache, x.route, &x.outcome) && !x.p.fills.under(x.fillHash())
+}
+
+// remoteMayKnow reports whether what the remote tier holds could change memory's answer.
+func remoteMayKnow(c *cache.Cache, route *rules.Route, near *cache.Outcome) bool {
+	if !route.Remote || !c.HasRemote() || near.Uncacheable {
 		return false
 	}
-	switch d := &x.outcome.Decision; {
+	switch d := &near.Decision; {
 	case d.Action == rfc9111.Serve, d.Action == rfc9111.ServeStale:
 		return false
 	case d.Reason == rfc9111.ReasonRequestNoStore, d.Reason == rfc9111.ReasonRequestNoCache:
 		return false
 	}
-	return !x.p.fills.under(x.fillHash())
+	return true
 }
 
 // endLook is called when those who ask for the same will find it in memory, or a fetch to join.

@@ -38,18 +38,18 @@ func (x *exchange) hit(e *cache.Entry) {
 func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Duration) {
 	reply := e.Reply(forms, &x.view, &x.route.Policy)
 	if reply.Content == nil {
-		x.serveNotModified(&reply, age)
+		x.serveNotModified(&reply, e, age)
 		return
 	}
 	send, h := reply.Content, x.w.Header()
 	if x.query.Range != "" {
-		x.storedHeader(e, age)
+		x.storedHeader(e, e, age)
 		if x.serveRanges(e) { // of the response as it is: the client puts parts of nothing else together
 			return
 		}
 		clear(h)
 	}
-	x.storedHeader(send, age)
+	x.storedHeader(send, e, age)
 	if send.Status() != http.StatusNoContent {
 		h["Content-Length"] = x.one(lengthString(int(send.Size())))
 	}
@@ -65,23 +65,25 @@ func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Durat
 	x.writeBody(send.Body())
 }
 
-// serveNotModified sends a 304 instead of the form that would have been sent.
-func (x *exchange) serveNotModified(reply *cache.Reply, age time.Duration) {
+// serveNotModified sends a 304 instead of e, or of the form of it that would have been sent.
+func (x *exchange) serveNotModified(reply *cache.Reply, e *cache.Entry, age time.Duration) {
 	h := x.w.Header()
 	x.fields(reply.Head, true)
 	if reply.ETag != "" {
 		h["Etag"] = x.one(reply.ETag)
 	}
 	h["Age"] = x.one(ageString(age))
+	x.reveal(e)
 	x.applyResponseRules(h)
 	x.writeHeader(http.StatusNotModified)
 	clear(h)
 }
 
-// storedHeader fills the response's header map for an answer with content.
-func (x *exchange) storedHeader(e *cache.Entry, age time.Duration) {
+// storedHeader fills the response's header map for an answer with content: e, or the form of it that is sent.
+func (x *exchange) storedHeader(send, e *cache.Entry, age time.Duration) {
 	h := x.w.Header()
-	x.fields(e, false)
+	x.fields(send, false)
+	x.reveal(e)
 	h["Age"] = x.one(ageString(age))
 	x.applyResponseRules(h)
 }

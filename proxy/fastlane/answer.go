@@ -44,7 +44,8 @@ func (a *answer) find(l *Lane, f *from, head []byte, now time.Time) kind {
 		return framed
 	}
 	r := &a.request
-	if kind := r.parse(head, contains(plan.trusted, f.client)); kind != plain {
+	trusted := contains(plan.trusted, f.client)
+	if kind := r.parse(head, trusted); kind != plain {
 		return kind
 	}
 	if plan.urlBytes > 0 && len(r.raw) > plan.urlBytes || !r.normal(f.scheme) || f.except != "" && strings.HasPrefix(r.target.Path, f.except) ||
@@ -61,7 +62,7 @@ func (a *answer) find(l *Lane, f *from, head []byte, now time.Time) kind {
 	a.key = key.Text
 	a.query = cache.Query{Key: key, Fields: (*selecting)(r), Policy: &matched.Policy, Rule: matched.Rule, Now: now, First: true}
 	a.outcome = l.o.Cache.Find(&a.query)
-	if a.outcome.Decision.Action != rfc9111.Serve {
+	if a.outcome.Decision.Action != rfc9111.Serve || trusted && a.outcome.Entry.Conceals() {
 		return framed
 	}
 	reply := a.outcome.Entry.Reply(&a.outcome.Forms, r, &matched.Policy)

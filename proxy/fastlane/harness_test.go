@@ -61,7 +61,7 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 	h.cache = cache.New(cache.Options{MaxBytes: 16 << 20, MaxVariants: 32}, state)
 	plan, lanePlan := plansOf(t, specs, origin, "cacheproxy")
 	quiet := slog.New(slog.DiscardHandler)
-	h.proxy = proxy.New(plan, h.cache, invalidation.NewPurger(invalidation.NewMemLog(), state, h.cache.Drop), quiet, h.note)
+	h.proxy = proxy.New(plan, h.cache, invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return h.cache.Drop(r).Freed }), quiet, h.note)
 	h.server = &http.Server{
 		Handler: http.HandlerFunc(h.pass), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		MaxHeaderBytes: headerBytes, ErrorLog: log.New(io.Discard, "", 0),
