@@ -34,7 +34,9 @@ func (c *Cache) constraint(e *Entry, standing invalidation.Standing) (con rfc911
 	case invalidation.Stale:
 		con.Stale = true
 	case invalidation.Unsure:
-		con.Validate = true
+		// Where availability comes first, a log that begins anew must not send everybody to the origin at once.
+		con.Refresh = c.state.OnPartition() == invalidation.Serve
+		con.Validate = !con.Refresh
 	}
 	return con
 }
