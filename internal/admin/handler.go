@@ -29,6 +29,8 @@ type Options struct {
 	Table   func() *rules.Table
 	// Upstreams returns how the upstreams in use fare, by their names.
 	Upstreams func() map[string]upstream.Stats
+	// Instances returns the instances that share the log of purges.
+	Instances func(context.Context) ([]Instance, error)
 	Config    func() json.RawMessage // with secrets masked
 	// Reload loads the configuration anew. Where that is refused the error is a *Problem with the mistakes.
 	Reload func(ctx context.Context) (Reloaded, error)
@@ -72,6 +74,7 @@ func init() {
 		{"GET", "/metrics", ScopeRead, nil, "Metrics in the format of Prometheus.", (*Handler).metrics},
 		{"GET", "/v1/config", ScopeRead, nil, "The configuration in force, with secrets masked.", serve(nothing, (*Handler).config)},
 		{"GET", "/v1/explain", ScopeRead, questionParams, "What would be done with a request, and why.", serve(question, (*Handler).explain)},
+		{"GET", "/v1/instances", ScopeRead, pageParams, "The instances that share the log of purges, and how far each has applied it.", serve(pageOf, (*Handler).instances)},
 		{"PUT", "/v1/log-level", ScopeAdmin, nil, "Sets the level of the log until the next reload that changes it.", serve(body[LogLevel], (*Handler).setLevel)},
 		{"GET", "/v1/openapi.yaml", ScopeRead, nil, "The description of this API.", (*Handler).openapi},
 		{"POST", "/v1/reload", ScopeAdmin, nil, "Loads the configuration anew; refused whole where it has a mistake.", serve(body[struct{}], (*Handler).reload)},
