@@ -88,7 +88,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	if e == nil || !e.retained(q.Now) || !e.SelectedBy(q.Fields) || near.Entry != nil && !better(e, near.Entry) {
 		return o
 	}
-	standing := c.standing(e)
+	standing := c.usable(e, q.Now)
 	if standing == invalidation.Invalid {
 		return o
 	}
@@ -99,7 +99,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 
 // Judge says what may be done with e for a request that waited for it.
 func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
-	standing := c.standing(e)
+	standing := c.usable(e, q.Now)
 	o := Outcome{Entry: e, Forms: c.Forms(e), Tier: tier, Standing: standing}
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o

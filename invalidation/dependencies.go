@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -174,15 +173,4 @@ func nodeOf(s Selector) string {
 		return "url:" + string(withoutScheme([]byte(s.Value)))
 	}
 	return ""
-}
-
-// Node reads a node as people write it: "tag:NAME", or "url:" and a URL with or
-// without a scheme.
-func Node(text string) (node string, ok bool) {
-	if uri, isURL := strings.CutPrefix(text, "url:"); isURL {
-		bare := string(withoutScheme([]byte(uri)))
-		return "url:" + bare, isAbsolute(bare)
-	}
-	tag, isTag := strings.CutPrefix(text, "tag:")
-	return text, isTag && tag != ""
 }

@@ -85,13 +85,3 @@ func TestDeclarationsEnd(t *testing.T) {
 		t.Error("something is left of what has ended")
 	}
 }
-
-func TestNode(t *testing.T) {
-	for text, want := range map[string]string{
-		"tag:a": "tag:a", "url://h/a": "url://h/a", "url:http://h/a": "url://h/a", "tag:": "", "url:/a": "", "a": "", "": "",
-	} {
-		if got, ok := Node(text); ok != (want != "") || ok && got != want {
-			t.Errorf("%q: %q, %v", text, got, ok)
-		}
-	}
-}

@@ -46,7 +46,7 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
-	redis   *server // nil: memory only
+	redis   *server               // nil: memory only
 	pending *invalidation.Pending // nil where there is no Redis that could be away
 	metrics *metrics.Metrics
 	access  *metrics.AccessLog
@@ -65,9 +65,9 @@ type App struct {
 	files     []string                     // that the configuration in force was read from
 	contents  map[string][sha256.Size]byte // of the files, when the configuration was loaded last
 
-	main     []*listener
-	side     net.Listener // of the administration API
-	shop     net.Listener // of the demo origin, or nil
+	main      []*listener
+	side      net.Listener // of the administration API
+	shop      net.Listener // of the demo origin, or nil
 	logClient redisClient  // of the log of purges; nil: memory only
 	dataDir   sync.Mutex
 	dataLock  *os.File // open where something needs data_dir

@@ -55,7 +55,7 @@ func sources() metrics.Sources {
 		Connections: func() metrics.Connections { return metrics.Connections{Open: 41, Limit: 42, Refused: 43} },
 		Malformed:   func() uint64 { return 45 },
 		AccessLost:  func() uint64 { return 44 },
-		Log: func() *metrics.Log { return &metrics.Log{Lag: 71, Leased: true, Pending: 72} },
+		Log:         func() *metrics.Log { return &metrics.Log{Lag: 71, Leased: true, Pending: 72} },
 		Redis: func() *metrics.Redis {
 			return &metrics.Redis{Up: true, MemoryBytes: 61, EvictedKeys: 62, Pool: metrics.RedisPool{Connections: 63, Idle: 64, Hits: 65, Misses: 66, Timeouts: 67, Stale: 68}}
 		},
