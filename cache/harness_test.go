@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +22,6 @@ type world struct {
 	t      testing.TB
 	log    *invalidation.MemLog
 	purger *invalidation.Purger
-	last   atomic.Pointer[invalidation.Record] // that was applied
 	policy *rfc9111.Policy
 }
 
@@ -31,13 +29,16 @@ func newWorld(t testing.TB) *world {
 	return newWorldOf(t, Options{MaxBytes: 64 << 20, MaxVariants: 32})
 }
 
-func newWorldOf(t testing.TB, o Options) *world {
+func newWorldOf(t testing.TB, o Options) *world { return newWorldWith(t, o, invalidation.NewMemLog()) }
+
+// newWorldWith returns a world that has its log, perhaps, in common with others.
+func newWorldWith(t testing.TB, o Options, log *invalidation.MemLog) *world {
 	state := invalidation.NewState(10_000)
 	c := New(o, state)
-	log := invalidation.NewMemLog()
-	w := &world{Cache: c, t: t, log: log, policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1}}
-	w.purger = invalidation.NewPurger(log, state, func(r invalidation.Record) int { w.last.Store(&r); return 0 })
-	return w
+	return &world{
+		Cache: c, t: t, log: log, purger: invalidation.NewPurger(log, state, nil),
+		policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1},
+	}
 }
 
 func (w *world) purge(uri string) {
