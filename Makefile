@@ -35,6 +35,7 @@ test: $(SUITE)/installed ## install what the tests need and run them all with -r
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
 	go test -p 1 -count=1 ./test/bench/... ./test/chaos || bad=1; \
+	go -C examples/library test -race ./... || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
@@ -69,7 +70,7 @@ bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
 bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
-	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server
+	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server redis-server
 	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
 
 collector: ## measure the garbage collector's share with a million entries; less than 2 % on an idle machine

@@ -15,6 +15,8 @@ type Query struct {
 	Rule   uint64
 	Now    time.Time
 	Range  string // the request's Range field where it may be answered from a stored part; else ""
+
+	peek bool // what the remote tier has stays there
 }
 
 // Tier says where a stored response was found.

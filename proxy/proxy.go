@@ -128,6 +128,9 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor > 1 { // each request has a goroutine of its own, whose stack would grow again and again
+		growStack()
+	}
 	x := p.begin(w, r)
 	defer x.end()
 	if !x.accept() || !x.match() {

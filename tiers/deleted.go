@@ -102,6 +102,13 @@ func (r *Remote[V]) Delete(ctx context.Context, key string) error {
 	return r.delete(ctx, key, r.deleted.add(key))
 }
 
+// Replace is Delete for a caller that will store something newer at once, with a
+// Set that bears the mark it returns.
+func (r *Remote[V]) Replace(ctx context.Context, key string) (mark string, err error) {
+	it := r.deleted.add(key)
+	return it.mark, r.delete(ctx, key, it)
+}
+
 func (r *Remote[V]) delete(ctx context.Context, key string, it *deletion) error {
 	err := r.do(ctx, OpDelete, func(ctx context.Context) (RemoteResult, error) {
 		return RemoteOK, r.o.Backend.Delete(ctx, key, it.mark)

@@ -42,9 +42,18 @@ func (u *Upstream) attempt(req *http.Request, v *visit, body *upload) *attempt {
 	return a
 }
 
-// roundTrip sends the request by HTTP/2 where the target speaks it. Where it does
-// not, nothing was sent, and HTTP/1.1 it is.
+// roundTrip sends the request in the cheapest way that fits it.
 func (a *attempt) roundTrip() (*http.Response, error) {
+	if d := a.pool.direct; d != nil && d.takes(a.req) {
+		a.ctx, a.cancel = a.req.Context(), func(error) {}
+		return d.roundTrip(a)
+	}
+	return a.transported()
+}
+
+// transported sends the request by HTTP/2 where the target speaks it. Where it does
+// not, nothing was sent, and HTTP/1.1 it is.
+func (a *attempt) transported() (*http.Response, error) {
 	for {
 		transport, multiplexed := a.pool.choose(a.req.Header["Upgrade"] != nil)
 		out := a.outgoing(multiplexed)
@@ -194,6 +203,10 @@ func (a *attempt) attach() {
 			return
 		}
 	}
+	if b, ok := response.Body.(*content); ok {
+		b.leave = a.leave
+		return
+	}
 	if response.Body == http.NoBody {
 		a.cancel(nil)
 		a.leave()
@@ -212,6 +225,8 @@ func (a *attempt) classify(err error) error {
 	switch {
 	case cause == errSilent, cause == errUntaken:
 		return fail(IdleTimeout, cause)
+	case err == errSilent:
+		return fail(IdleTimeout, err)
 	case notHTTP(cause):
 		return fail(Malformed, cause)
 	case caller.Err() != nil:
@@ -222,6 +237,8 @@ func (a *attempt) classify(err error) error {
 		return fail(Connect, dial.error)
 	case a.leg.Load() == nil:
 		return err // it cannot be sent as it is
+	case notHTTP(err):
+		return fail(Malformed, err)
 	}
 	switch lost := a.lost(); {
 	case lost != nil && errors.Is(lost.err, os.ErrDeadlineExceeded):

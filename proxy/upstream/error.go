@@ -92,13 +92,14 @@ var (
 	errNotAnswer   = errors.New("a response came before the request was sent")
 	errHidden      = errors.New("a field that frames the response is written in a way that hides it")
 	errContent     = errors.New("an interim response with content")
+	errSwitched    = errors.New("a switch of protocols that nobody asked for")
 	errNoAnswer    = errors.New("the connection was closed without an answer")
 )
 
 // notHTTP reports whether err says that what came is no response to the request.
 func notHTTP(err error) bool {
 	switch err {
-	case errManyInterim, errNotAnswer, errHidden, errContent:
+	case errManyInterim, errNotAnswer, errHidden, errContent, errSwitched:
 		return true
 	}
 	return false

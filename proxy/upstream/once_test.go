@@ -40,18 +40,28 @@ func TestRequestThatWasReadIsNotRepeated(t *testing.T) {
 				"/gone":  badorigin.Hangup(),
 			}))
 			u := reach(t, origin.URL)
-			if _, _, err := get(t, u, "/first"); err != nil { // so that the connection is a kept one
+			ask := func(method, path string) (*http.Response, error) {
+				var body io.Reader
+				if tt.body != "" {
+					body = strings.NewReader(tt.body) // NewRequest makes a GetBody for it
+				}
+				req := request(t, method, path, body)
+				if tt.field != "" {
+					req.Header.Set(tt.field, "k1")
+				}
+				return u.RoundTrip(req)
+			}
+			first := tt.method
+			if first == "HEAD" { // the origin sends a body even then, and no connection is kept that has one
+				first = "GET"
+			}
+			response, err := ask(first, "/first") // so that the connection is a kept one
+			if err != nil {
 				t.Fatal(err)
 			}
-			var body io.Reader
-			if tt.body != "" {
-				body = strings.NewReader(tt.body) // NewRequest makes a GetBody for it
-			}
-			req := request(t, tt.method, "/gone", body)
-			if tt.field != "" {
-				req.Header.Set(tt.field, "k1")
-			}
-			_, err := u.RoundTrip(req)
+			io.Copy(io.Discard, response.Body) // likewise
+			response.Body.Close()
+			_, err = ask(tt.method, "/gone")
 			wantError(t, u, err, Broken, 502)
 			if n := origin.Count("/gone"); n != 1 {
 				t.Errorf("the origin got the request %d times, want once", n)
@@ -158,9 +168,16 @@ func TestUnreadRequestIsSentAgain(t *testing.T) {
 			silence(t, io.Discard) // the origin sends a body to HEAD too
 			o := newOnceOrigin(t)
 			u := reach(t, o.url)
-			if _, _, err := get(t, u, "/"); err != nil {
+			first := "GET"
+			if method == "OPTIONS" { // which does not go over the connections of GET and HEAD
+				first = method
+			}
+			kept, err := u.RoundTrip(request(t, first, "/", nil))
+			if err != nil {
 				t.Fatal(err)
 			}
+			io.Copy(io.Discard, kept.Body) // so that the connection is kept
+			kept.Body.Close()
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				// A byte of the request has come on the kept connection.
@@ -194,11 +211,14 @@ func TestUnsafeRequestThatWasResetIsNotRepeated(t *testing.T) {
 	}))
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH"} {
 		u := reach(t, origin.URL)
-		if _, _, err := get(t, u, "/first"); err != nil {
+		first, err := u.RoundTrip(request(t, method, "/first", nil))
+		if err != nil {
 			t.Fatal(err)
 		}
+		io.Copy(io.Discard, first.Body) // so that the connection is kept
+		first.Body.Close()
 		before := origin.Count("/reset")
-		_, err := u.RoundTrip(request(t, method, "/reset", nil))
+		_, err = u.RoundTrip(request(t, method, "/reset", nil))
 		wantError(t, u, err, Broken, 502)
 		if n := origin.Count("/reset") - before; n != 1 {
 			t.Errorf("the origin got a %s %d times, want once", method, n)

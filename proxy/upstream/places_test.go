@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
-	"net/http/httptrace"
 	"strings"
 	"sync"
 	"testing"
@@ -94,11 +92,12 @@ func TestConnectionOfAClientWhoHasGoneIsUsed(t *testing.T) {
 	origin := badorigin.New(t, badorigin.OK("fine"))
 	u := reach(t, origin.URL, func(o *Options) { o.MaxConnections = 1 })
 	dials, gate, dialing := 0, make(chan struct{}), make(chan struct{}, 9)
-	dial := u.targets[0].pool.Load().plain.DialContext
-	u.targets[0].pool.Load().plain.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	direct := u.targets[0].pool.Load().direct
+	dial := direct.dial
+	direct.dial = func(ctx context.Context) (*conn, error) {
 		dialing <- struct{}{}
 		<-gate
-		return dial(ctx, network, address)
+		return dial(ctx)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -111,14 +110,15 @@ func TestConnectionOfAClientWhoHasGoneIsUsed(t *testing.T) {
 		t.Fatalf("the first request: %v, want its context's error", err)
 	}
 	wg.Wait()
-	waiting := make(chan struct{})
 	wg.Go(func() {
-		<-waiting
+		for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
+			direct.mu.Lock()
+			waiting = len(direct.waiting)
+			direct.mu.Unlock()
+		}
 		close(gate)
 	})
-	req := request(t, "GET", "/", nil)
-	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{GetConn: func(string) { close(waiting) }}))
-	response, err := u.RoundTrip(req)
+	response, err := u.RoundTrip(request(t, "GET", "/", nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,9 @@ const (
 // pool holds the connections to one target at the addresses that its name had
 // when the pool was made.
 type pool struct {
-	plain *http.Transport // HTTP/1.1
-	multi *http.Transport // HTTP/2; nil where the target's URL rules it out
+	direct *direct         // HTTP/1.1 without content; nil where that is not for this target
+	plain  *http.Transport // HTTP/1.1
+	multi  *http.Transport // HTTP/2; nil where the target's URL rules it out
 
 	// onlyPlain is set when a TLS target was offered HTTP/2 and did not choose it.
 	onlyPlain atomic.Bool
@@ -60,6 +61,9 @@ func newPool(d *dialer, o *Options) *pool {
 	p.plain.DialContext, p.plain.DialTLSContext = d.plain, d.plain
 	p.plain.MaxConnsPerHost = limit
 	p.plain.Protocols.SetHTTP1(true)
+	if directly && (d.address.scheme == "http" || d.address.scheme == "unix") {
+		p.addDirect(d, o, kept, limit)
+	}
 	if d.address.scheme == "h2c" || d.address.scheme == "https" {
 		// A transport for HTTP/2 with prior knowledge, also where TLS is below: the
 		// dialer has made sure of the protocol, and so its connections can count.
@@ -74,6 +78,28 @@ func newPool(d *dialer, o *Options) *pool {
 		}
 	}
 	return p
+}
+
+// addDirect adds the connections of direct. Where there is a limit to their number,
+// those of the transport count too: no more requests are under way than there may be
+// connections, so it is enough that one side gives up what it does not use before
+// the other opens more.
+func (p *pool) addDirect(d *dialer, o *Options, kept, limit int) {
+	p.direct = newDirect(func(ctx context.Context) (*conn, error) { return d.dial(ctx, "http/1.1") }, o, kept, limit)
+	if limit == 0 {
+		return
+	}
+	p.direct.full = func(own int) {
+		if d.open.Load() >= int64(limit) || own+1 >= limit {
+			p.plain.CloseIdleConnections()
+		}
+	}
+	p.plain.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if d.open.Load() >= int64(limit) {
+			p.direct.closeUnused()
+		}
+		return d.plain(ctx, network, address)
+	}
 }
 
 // choose returns the transport for a request, and whether it speaks HTTP/2. An
@@ -99,6 +125,9 @@ func (p *pool) leave() {
 func (p *pool) close() {
 	p.closed.Store(true)
 	p.plain.CloseIdleConnections()
+	if p.direct != nil {
+		p.direct.close(p.users.Load() == 0)
+	}
 	if p.multi == nil {
 		return
 	}

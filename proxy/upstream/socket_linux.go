@@ -31,3 +31,26 @@ func unacknowledged(c net.Conn) bool {
 	})
 	return err == nil && unread
 }
+
+// directly says that whether a kept connection is still as it was can be asked.
+const directly = true
+
+// silent reports whether a connection is open and nothing has come on it. It does
+// not wait.
+func silent(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) {
+		var one [1]byte
+		_, _, err := unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = err == unix.EAGAIN
+	})
+	return err == nil && quiet
+}

@@ -363,14 +363,14 @@ func TestRestOfAResponseIsNoAnswer(t *testing.T) {
 	refused := 0
 	for range 100 {
 		var wg sync.WaitGroup
-		first := request(t, "GET", "/long", nil)
+		first := request(t, "OPTIONS", "/long", nil) // which net/http sends
 		// The next request takes the connection as soon as it is free, before
 		// net/http has looked for what else has come on it.
 		first = first.WithContext(httptrace.WithClientTrace(first.Context(), &httptrace.ClientTrace{
 			PutIdleConn: func(error) {
 				got := make(chan struct{})
 				wg.Go(func() {
-					next := request(t, "GET", "/next", nil)
+					next := request(t, "OPTIONS", "/next", nil)
 					once := sync.OnceFunc(func() { close(got) }) // a repeated request gets another connection
 					next = next.WithContext(httptrace.WithClientTrace(next.Context(), &httptrace.ClientTrace{
 						GotConn: func(httptrace.GotConnInfo) { once() },
