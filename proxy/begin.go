@@ -160,12 +160,12 @@ func requestURI(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-// match finds the route, and answers 404 where it leads nowhere.
+// match finds the route, and answers 404 where it leads nowhere. A purge need not lead anywhere.
 func (x *exchange) match() bool {
 	x.route = x.plan.Table.Match(&x.view)
 	x.site = &x.plan.Sites[x.route.Index]
 	x.report.Route, x.report.Index = x.route.Name, x.route.Index
-	if x.site.Origin == nil {
+	if x.site.Origin == nil && !isPurge(x.method) {
 		x.refuse(http.StatusNotFound, rfc9111.ReasonNoRoute)
 		return false
 	}

@@ -172,12 +172,12 @@ func (a *App) build(cfg *config.Config) error {
 		return err
 	}
 	a.proxy = proxy.New(next.plan, a.cache, a.purger, a.log, a.metrics.Observe, a.access.Observe)
+	a.shareDependencies(cfg)
 	a.lane = fastlane.New(fastlane.Options{
 		Cache: a.cache, Observers: []cache.Observer{a.metrics.Observe, a.access.Observe}, Log: a.log,
 		HeaderBytes: int(cfg.Limits.HeaderBytes), HeaderTimeout: cfg.Limits.HeaderTimeout, IdleTimeout: cfg.Limits.IdleTimeout,
 		WriteTimeout: writeTimeout,
 	})
-	a.shareDependencies(cfg)
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
