@@ -118,8 +118,6 @@ func pieces(operations []porcupine.Operation) (list []piece) {
 }
 
 // verdict is what the checker says of a history.
-const instances = 3
-
 type verdict struct {
 	pieces, longest    int
 	illegal, undecided []piece
