@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -90,7 +89,7 @@ func TestArenaUnderChurn(t *testing.T) {
 	if found < keys/4 {
 		t.Errorf("%d entries are left", found)
 	}
-	w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+	w.clear()
 	w.wantAccounts(t)
 	if w.memory.arena.living != 0 || w.memory.arena.sealed > 0 {
 		t.Errorf("when all is gone there are %d bytes in %d chunks", w.memory.arena.living, w.memory.arena.sealed)
@@ -245,7 +244,7 @@ func TestArenaChangedByMany(t *testing.T) {
 	if moved = w.memory.arena.adopted - moved; changed.Load() < rounds || moved < 2*stored.Load() {
 		t.Errorf("%d changes, %d stored, %d copied: that is no proof", changed.Load(), stored.Load(), moved)
 	}
-	w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+	w.clear()
 	w.wantAccounts(t)
 	if w.memory.arena.living != 0 || w.memory.arena.sealed > 0 {
 		t.Errorf("when all is gone there are %d bytes in %d chunks", w.memory.arena.living, w.memory.arena.sealed)

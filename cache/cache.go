@@ -31,11 +31,12 @@ type Cache struct {
 	capped      atomic.Uint64
 	remote      *tiers.Remote[reading] // nil: memory only
 	guesses     guesses
+	drops       chan invalidation.Record // what Drop has left over
 }
 
 // New returns a cache over state, which says what was purged. Run must be running for expired entries to be freed.
 func New(o Options, state *invalidation.State) *Cache {
-	c := &Cache{state: state, maxVariants: o.MaxVariants}
+	c := &Cache{state: state, maxVariants: o.MaxVariants, drops: make(chan invalidation.Record, maxDrops)}
 	c.memory.init(o)
 	if o.Remote != nil {
 		c.remote = tiers.NewRemote[reading](*o.Remote)
@@ -43,14 +44,14 @@ func New(o Options, state *invalidation.State) *Cache {
 	return c
 }
 
-// Run frees expired entries, and writes to the remote tier, until ctx ends.
+// Run frees expired entries and those that were purged, and writes to the remote tier, until ctx ends.
 func (c *Cache) Run(ctx context.Context) error {
-	if c.remote == nil {
-		return c.memory.Run(ctx)
-	}
 	var remote error
 	var running sync.WaitGroup
-	running.Go(func() { remote = c.remote.Run(ctx) })
+	running.Go(func() { c.dropLater(ctx) })
+	if c.remote != nil {
+		running.Go(func() { remote = c.remote.Run(ctx) })
+	}
 	memory := c.memory.Run(ctx)
 	running.Wait()
 	return errors.Join(memory, remote)
@@ -88,29 +89,4 @@ func (c *Cache) MarkUncacheable(key rfc9111.Key, until time.Time, why rfc9111.Re
 		return variantsOf(rfc9111.Key{Hash: key.Hash, Text: bytes.Clone(key.Text)}, nil, m), true
 	})
 	c.memory.discard(others)
-}
-
-// Free deletes what is stored under key and returns how many responses that were. It is housekeeping after a purge.
-func (c *Cache) Free(key [16]byte) int {
-	freed := 0
-	c.memory.Update(key, func(old Variants, _ bool) (Variants, bool) {
-		freed = old.responses()
-		return Variants{}, false
-	})
-	return freed
-}
-
-// Drop frees the memory of what record made invalid, and returns how many responses that were. It looks at everything, so it is
-// for records that name everything; the entries of single URLs are freed by their key, or when they are next touched.
-func (c *Cache) Drop(record invalidation.Record) (freed int) {
-	for _, s := range record.Selectors {
-		if s.Kind == invalidation.KindAll {
-			c.memory.DeleteFunc(func(v Variants) bool {
-				freed += v.responses()
-				return true
-			})
-			return freed
-		}
-	}
-	return 0
 }

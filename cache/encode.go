@@ -77,7 +77,7 @@ func (c *Cache) Source(f Form) *Entry {
 		return nil
 	}
 	e := v.entries()[at]
-	if e.rejected.Has(f.Coding) || c.state.Check(&e.Stamp) == invalidation.Invalid {
+	if e.rejected.Has(f.Coding) || c.standing(e) == invalidation.Invalid {
 		return nil
 	}
 	return e
@@ -97,18 +97,20 @@ func (c *Cache) AddForm(f Form, body []byte) bool {
 	}
 	e := c.newForm(of, f.Coding, body)
 	added := false
+	var unused []*Entry
 	c.change(f, func(old Variants, at int) Variants {
 		if old.formsOf(old.entries()[at])[f.Coding] != nil {
 			return old
 		}
-		kept := c.memory.arena.adopt(e)
+		kept := c.memory.adopt(e)
 		next := variantsOf(old.key(), append(slices.Clone(old.entries()), kept), old.mark())
 		if added = c.memory.fits(&next); !added { // or the tier would let go of the response as well
-			c.memory.arena.release(kept)
+			unused = append(unused, kept)
 			return old
 		}
 		return next
 	})
+	c.memory.discard(unused)
 	return added
 }
 
@@ -123,7 +125,7 @@ func (c *Cache) RejectForm(f Form) {
 		marked := e.clone()
 		marked.rejected = e.rejected.With(f.Coding)
 		gone = append(gone, e)
-		return old.moved(at, c.memory.arena.adopt(marked))
+		return old.moved(at, c.memory.adopt(marked))
 	})
 	c.memory.discard(gone)
 }
@@ -148,12 +150,15 @@ func (c *Cache) newForm(of *Entry, coding rfc9111.Coding, body []byte) *Entry {
 		header["Etag"] = []string{meta.Validators.ETag}
 	}
 	header["Content-Encoding"] = []string{coding.String()}
+	for name := range of.Concealed() { // it is told with the response that was selected
+		delete(header, name)
+	}
 	delete(header, "Accept-Ranges") // ranges are of the response as it is
 	if of.varyAdded {
 		header = withVary(header)
 	}
 	e := newEntry(c.state, &Parts{
-		Key: of.Key(), URI: of.URI(), Meta: meta, Rule: of.Rule, Header: header, Body: body, Born: of.Stamp.Born,
+		Key: of.Key(), URI: of.URI(), Meta: meta, Rule: of.Rule, Header: header, Body: body, Born: of.Stamp.Birth(),
 	})
 	e.id, e.coding = of.id, coding
 	return e

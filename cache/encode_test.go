@@ -99,7 +99,7 @@ func TestFormsEnd(t *testing.T) {
 		"removed": func(w *world, e *Entry) { w.Remove(e) },
 		"freed":   func(w *world, e *Entry) { w.Free(e.hash) },
 		"dropped": func(w *world, _ *Entry) {
-			w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+			w.Drop(w.apply(invalidation.Immediate, invalidation.Selector{Kind: invalidation.KindAll}))
 		},
 	} {
 		w := newWorldOf(t, Options{MaxBytes: arenaLeast, MaxVariants: 4}).encodes()

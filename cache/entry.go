@@ -13,7 +13,7 @@ import (
 // Entry is one stored response. It is immutable but for the atomic in its stamp, and may be read by any number of goroutines at
 // once. Nothing of the origin's response is kept alive beside it.
 //
-// An Entry holds no pointer: its texts (key, URI, what it varies by, head, validators) and, up to a limit, its body follow it in one
+// An Entry holds no pointer: its texts (key, URI, what it varies by, head, labels, validators) and, up to a limit, its body follow it in one
 // block of memory, and it knows their places. A million entries are then a million blocks that the garbage collector marks and does
 // not look into, and the allocator rounds up once. An entry whose body lies elsewhere is the beginning of a [linked] instead. So an
 // Entry is never copied and never made but by newEntry.
@@ -32,7 +32,7 @@ type record struct {
 	hash [16]byte
 	home ref    // 0: not in the arena
 	id   uint64 // of the response: an entry that moves within the arena keeps it, and its encoded forms have it too
-	cost int64  // bytes of memory
+	cost int64  // bytes of memory of its own
 	body int64  // length of the body
 
 	// What rfc9111.Meta says, in nanoseconds; the instants count from birth.
@@ -46,8 +46,11 @@ type record struct {
 	varyAdded      bool            // the head's last line of Vary is ours, and not the origin's
 	coding         rfc9111.Coding  // of an encoded form; see encode.go
 	rejected       rfc9111.Codings // those in which encoded forms are not worth making
-	key, uri, vary uint32          // length of each text; they follow each other, then the head
-	head, size     uint32          // size is that of all texts, and of the body where it is not linked
+	key, uri, vary uint32          // length of each text; they follow each other, then the head, the labels, and what is concealed
+	hashes         uint32          // number of the hashes by which it can be purged, see labels.go; they stand before the texts
+	labels         uint32          // likewise
+	concealed      uint32          // likewise
+	head, size     uint32          // size is that of the hashes and texts, and of the body where it is not linked
 	etag, modified span            // within the texts
 }
 
@@ -101,7 +104,7 @@ func (e *Entry) IsPartial() bool { return e.flags&rfc9111.Partial != 0 }
 func (e *Entry) Varies() bool { return e.varies > 0 }
 
 // Cost returns how many bytes of memory the entry takes, all that it refers to included.
-func (e *Entry) Cost() int64 { return e.cost }
+func (e *Entry) Cost() int64 { return e.cost + int64(e.hashes)*rowCost }
 
 // all returns the block of texts, which the body ends where it is not linked.
 func (e *Entry) all() []byte {
@@ -115,7 +118,11 @@ func (e *Entry) all() []byte {
 // link returns the whole of which a linked entry is the beginning.
 func (e *Entry) link() *linked { return (*linked)(unsafe.Pointer(e)) }
 
-func (e *Entry) cut(at, size uint32) []byte { return e.all()[at : at+size : at+size] }
+// cut returns a text by its place among the texts.
+func (e *Entry) cut(at, size uint32) []byte {
+	at += e.hashes * uint32(wordSize)
+	return e.all()[at : at+size : at+size]
+}
 
 func (e *Entry) text(s span) string { return text(e.cut(s.at, s.size)) }
 
@@ -160,11 +167,15 @@ func (e *Entry) retained(now time.Time) bool { return instant(now) < e.retain }
 // Fields yields the stored field lines in order. The strings may be kept: they point into the entry, which never changes.
 func (e *Entry) Fields() func(yield func(name, value string) bool) { return lines(e.Head()) }
 
-// Header makes an http.Header of the stored fields as the origin sent them, with Content-Length where the entry is complete. It
+// Header makes an http.Header of the stored fields as the origin sent them, those that are concealed among them, with Content-Length
+// where the entry is complete. It
 // allocates: it is for freshening, not for hits.
 func (e *Entry) Header() http.Header {
 	h := make(http.Header)
 	for name, value := range e.Fields() {
+		h[name] = append(h[name], value)
+	}
+	for name, value := range e.Concealed() {
 		h[name] = append(h[name], value)
 	}
 	if vary := h["Vary"]; e.varyAdded && len(vary) > 1 {

@@ -96,9 +96,12 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 		s.reason = m.because
 	}
 	for _, e := range v.entries() {
-		standing := c.state.Check(&e.Stamp)
+		if e.encoded() {
+			continue
+		}
+		standing := c.usable(e, q.Now)
 		switch {
-		case e.encoded(), !e.retained(q.Now):
+		case !e.retained(q.Now):
 		case e.Rule != q.Rule:
 			s.reason = rfc9111.ReasonRuleChanged
 		case standing == invalidation.Invalid:
@@ -122,7 +125,7 @@ func (c *Cache) others(v *Variants, q *Query) []*Entry {
 	var others []*Entry
 	for _, e := range v.entries() {
 		if e.Rule == q.Rule && !e.IsPartial() && !e.encoded() && e.etag.size > 0 && e.retained(q.Now) && e.readable(q.Fields) &&
-			c.state.Check(&e.Stamp) == invalidation.Valid {
+			c.standing(e) < invalidation.Unsure {
 			others = append(others, e)
 		}
 	}
@@ -169,7 +172,7 @@ func decideMiss(q *Query, miss rfc9111.Forward, why rfc9111.Reason) rfc9111.Deci
 
 // decide asks for the verdict on the chosen entry. A part that does not hold what was asked for is a miss, called a partial hit.
 func (c *Cache) decide(q *Query, s *selection) rfc9111.Decision {
-	constraint := rfc9111.Constraint{Validate: s.standing == invalidation.Unsure}
+	constraint := c.constraint(s.entry, s.standing, q.Now)
 	m := s.entry.Facts()
 	if s.entry.IsPartial() && !(s.entry.Covers(q.Range) && rfc9111.RangeApplies(q.Fields, &m)) {
 		return rfc9111.Decide(q.Fields, nil, rfc9111.ForwardPartial, constraint, q.Now)

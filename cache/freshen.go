@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -20,8 +21,11 @@ type Freshening struct {
 	Header    http.Header    // of the 304
 	// RequestTime and ResponseTime are those of the validation; Born is the log's position when it was sent.
 	RequestTime, ResponseTime time.Time
-	Born                      invalidation.Position
+	Born                      invalidation.Birth
 	Share                     *Share // see Parts
+	// Label returns the labels of a response with these fields, of the entry whose labels are given, and takes out of the fields what is
+	// concealed. Where the reason is one it may not be stored. nil: nothing has labels.
+	Label func(h http.Header, old *Labels) (*Labels, http.Header, rfc9111.Reason)
 }
 
 // Freshen updates all stored responses that the 304 freshens (RFC 9111, 4.3.4) and returns the one that answers the request, or nil
@@ -32,7 +36,7 @@ func (c *Cache) Freshen(f *Freshening) (answer *Entry, stored bool) {
 	named := c.named(f)
 	for _, old := range c.candidates(f) {
 		m := old.Meta()
-		if c.state.Check(&old.Stamp) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old.is(named)) {
+		if c.standing(old) == invalidation.Invalid || !rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), old.is(named)) {
 			continue
 		}
 		if old.is(f.Selected) {
@@ -59,7 +63,7 @@ func (c *Cache) named(f *Freshening) (named *Entry) {
 	}
 	for _, e := range f.Validated {
 		m := e.Facts()
-		if c.state.Check(&e.Stamp) != invalidation.Invalid && m.Validators.ETag != "" &&
+		if c.standing(e) != invalidation.Invalid && m.Validators.ETag != "" &&
 			rfc9111.FreshenedBy(&m, rfc9111.Header(f.Header), true) && (named == nil || better(e, named)) {
 			named = e
 		}
@@ -107,10 +111,17 @@ func (c *Cache) freshened(old *Entry, request rfc9111.Fields, f *Freshening) (fr
 	x := &rfc9111.Exchange{Method: http.MethodGet, Target: f.Target, Request: request, Status: old.Status(), Response: rfc9111.Header(header)}
 	_, why = rfc9111.Storable(x, f.Query.Policy)
 	meta := rfc9111.NewMeta(x, f.Query.Policy, f.RequestTime, f.ResponseTime)
-	fresh = newEntry(c.state, &Parts{
-		Key: old.Key(), URI: old.URI(), Meta: meta, Rule: old.Rule, Policy: f.Query.Policy,
+	labels := old.Labels()
+	parts := &Parts{
+		Key: old.Key(), URI: old.URI(), Meta: meta, Rule: old.Rule, Policy: f.Query.Policy, Labels: &labels,
 		Header: rfc9111.StoredHeader(header, f.Query.Policy), Body: old.Body(), Part: old.Part, Born: f.Born,
-	})
+	}
+	if f.Label != nil {
+		var over rfc9111.Reason
+		parts.Labels, parts.Concealed, over = f.Label(parts.Header, &labels)
+		why = cmp.Or(why, over)
+	}
+	fresh = newEntry(c.state, parts)
 	fresh.rejected = old.rejected // the content is the same
 	return fresh, why
 }
@@ -126,7 +137,7 @@ func (c *Cache) FreshenByHead(f *Freshening) {
 	for _, old := range v.entries() {
 		m := old.Facts()
 		if old.encoded() || old.Rule != f.Query.Rule || m.RequestTime.After(f.RequestTime) || !old.SelectedBy(f.Query.Fields) ||
-			c.state.Check(&old.Stamp) == invalidation.Invalid {
+			c.standing(old) == invalidation.Invalid {
 			continue
 		}
 		if old.of200() && rfc9111.HeadFreshens(&m, rfc9111.Header(f.Header), old.length()) {

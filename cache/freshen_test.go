@@ -172,7 +172,7 @@ func TestFreshen(t *testing.T) {
 			if string(answer.Body()) != "body" || h.Get("Foo") != "new" || h.Get("Content-Type") != "text/plain" || h.Get("Content-Length") != "4" {
 				t.Errorf("answer %q with %v: the fields of the content must stay (3.2), others be new", answer.Body(), h)
 			}
-			if answer.Stamp.Born != f.Born || !answer.Meta().RequestTime.Equal(f.RequestTime) {
+			if answer.Stamp.Born != f.Born.Position || !answer.Meta().RequestTime.Equal(f.RequestTime) {
 				t.Error("the freshened response is not born with its validation")
 			}
 			if stored && o.Decision.Action != rfc9111.Serve {

@@ -20,6 +20,7 @@ const rule = 7
 type world struct {
 	*Cache
 	t      testing.TB
+	log    *invalidation.MemLog
 	purger *invalidation.Purger
 	policy *rfc9111.Policy
 }
@@ -31,20 +32,21 @@ func newWorld(t testing.TB) *world {
 func newWorldOf(t testing.TB, o Options) *world {
 	state := invalidation.NewState(10_000)
 	c := New(o, state)
+	log := invalidation.NewMemLog()
 	return &world{
-		Cache: c, t: t, purger: invalidation.NewPurger(invalidation.NewMemLog(), state, nil),
+		Cache: c, t: t, log: log, purger: invalidation.NewPurger(log, state, nil),
 		policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1},
 	}
 }
 
 func (w *world) purge(uri string) {
 	w.t.Helper()
-	if _, err := w.purger.Purge(context.Background(), []invalidation.Selector{{Kind: invalidation.KindURL, Value: uri}}); err != nil {
+	if _, err := w.purger.Purge(context.Background(), invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindURL, Value: uri}}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-func (w *world) born() invalidation.Position { return w.State().Applied() }
+func (w *world) born() invalidation.Birth { return w.State().Birth() }
 
 // response is a response of the origin, and the request that it answers.
 type response struct {
@@ -55,7 +57,7 @@ type response struct {
 	body    string
 	sent    time.Time // when the request left
 	came    time.Time // when the response came; zero is sent
-	born    *invalidation.Position
+	born    *invalidation.Birth
 	part    Part
 }
 
@@ -145,3 +147,15 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// Free takes all that is stored under key out of memory, as an eviction would, and returns how many responses that were.
+func (c *Cache) Free(key [16]byte) (freed int) {
+	c.memory.Update(key, func(old Variants, _ bool) (Variants, bool) {
+		freed = old.responses()
+		return Variants{}, false
+	})
+	return freed
+}
+
+// clear takes everything out of memory.
+func (w *world) clear() { w.memory.memory.DeleteFunc(func([16]byte, ref) bool { return true }) }

@@ -79,7 +79,7 @@ type underway struct {
 	uri      string
 	request  http.Header
 	sent     time.Time
-	born     invalidation.Position
+	born     invalidation.Birth
 	selected *Entry
 	old      known
 }

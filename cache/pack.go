@@ -21,9 +21,12 @@ type Parts struct {
 	Rule   uint64
 	Policy *rfc9111.Policy
 	Header http.Header
-	Body   []byte
-	Part   Part
-	Born   invalidation.Position
+	// Concealed are the fields that only trusted proxies are sent; see Conceal.
+	Concealed http.Header
+	Labels    *Labels // nil: none
+	Body      []byte
+	Part      Part
+	Born      invalidation.Birth
 	// Share says how the response goes to the remote tier; nil: it stays in memory.
 	Share *Share
 }
@@ -47,11 +50,12 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 	var layout Entry // on the stack, for the places of the texts alone
 	encodes, header := encodes(p)
 	texts := layout.render(p, header)
-	e := allocate(texts, p.Body)
-	e.Stamp = state.Stamp(p.Born, p.URI)
+	e := allocate(hashesOf(state, p.Labels), texts, p.Body)
+	e.Stamp = state.Stamp(p.Born, p.Key.Hash, p.URI)
 	e.id = ids.Add(1)
 	e.Rule, e.Part, e.hash = p.Rule, p.Part, p.Key.Hash
 	e.key, e.uri, e.vary, e.head = layout.key, layout.uri, layout.vary, layout.head
+	e.labels, e.concealed = layout.labels, layout.concealed
 	e.etag, e.modified, e.varies = layout.etag, layout.modified, layout.varies
 	m := &p.Meta
 	e.request, e.response, e.date, e.retain = instant(m.RequestTime), instant(m.ResponseTime), instant(m.Date), instant(m.Retain)
@@ -81,7 +85,7 @@ func encodes(p *Parts) (bool, http.Header) {
 
 // render returns the texts one behind the other, and notes in e where each is.
 func (e *Entry) render(p *Parts, header http.Header) []byte {
-	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header))
+	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header)+labelsSize(p.Labels)+renderedSize(p.Concealed))
 	b = append(b, p.Key.Text...)
 	b = append(b, p.URI...)
 	e.key, e.uri = uint32(len(p.Key.Text)), uint32(len(p.URI))
@@ -90,6 +94,10 @@ func (e *Entry) render(p *Parts, header http.Header) []byte {
 	start := len(b)
 	b = appendHeader(b, header)
 	e.head = uint32(len(b) - start)
+	b = appendLabels(b, p.Labels)
+	e.labels = uint32(len(b)-start) - e.head
+	b = appendHeader(b, p.Concealed)
+	e.concealed = uint32(len(b)-start) - e.head - e.labels
 	v := p.Meta.Validators
 	e.etag, b = locate(b, start, "Etag", v.ETag)
 	e.modified, b = locate(b, start, "Last-Modified", v.LastModified)
@@ -109,24 +117,32 @@ func locate(b []byte, start int, name, value string) (span, []byte) {
 	return span{at: uint32(len(b)), size: size}, append(b, value...)
 }
 
-// allocate returns an entry with the texts and the body in their places.
-func allocate(texts, body []byte) *Entry {
+// allocate returns an entry with the hashes, the texts and the body in their places.
+func allocate(hashes []uint64, texts, body []byte) *Entry {
+	size := len(hashes)*wordSize + len(texts)
 	if len(body) > inlineBody {
-		l := &linked{texts: append([]byte(nil), texts...), body: body}
-		l.Entry.body, l.size, l.linked = int64(len(body)), uint32(len(texts)), true
-		l.cost = linkedSize + int64(cap(l.texts)) + pages(cap(body))
+		words := slices.Grow([]uint64(nil), (size+wordSize-1)/wordSize) // for the alignment of the hashes
+		l := &linked{texts: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), size), body: body}
+		l.Entry.body, l.size, l.hashes, l.linked = int64(len(body)), uint32(size), uint32(len(hashes)), true
+		l.cost = linkedSize + int64(cap(words)*wordSize) + pages(cap(body))
+		l.Entry.fill(hashes, texts)
 		return &l.Entry
 	}
-	size := len(texts) + len(body)
+	size += len(body)
 	// Words, for the alignment of the entry. Grow gives the capacity that the allocator has in that size class: that is what it costs.
 	block := slices.Grow([]uint64(nil), (int(entrySize)+size+wordSize-1)/wordSize)
 	e := (*Entry)(unsafe.Pointer(unsafe.SliceData(block)))
-	e.body, e.size = int64(len(body)), uint32(size)
+	e.body, e.size, e.hashes = int64(len(body)), uint32(size), uint32(len(hashes))
 	e.cost = int64(cap(block)) * int64(wordSize)
-	all := e.all()
-	copy(all, texts)
-	copy(all[len(texts):], body)
+	copy(e.all()[e.fill(hashes, texts):], body)
 	return e
+}
+
+// fill writes the hashes and the texts, and returns where they end.
+func (e *Entry) fill(hashes []uint64, texts []byte) int {
+	copy(e.Tags(), hashes)
+	at := len(hashes) * wordSize
+	return at + copy(e.all()[at:], texts)
 }
 
 // clone returns a copy of e that lies outside of the arena, for the caller to change before anybody else sees it.
@@ -136,7 +152,7 @@ func (e *Entry) clone() *Entry {
 	if !e.linked {
 		texts = texts[:len(texts)-len(body)]
 	}
-	c := allocate(texts, body)
+	c := allocate(e.Tags(), texts[len(e.Tags())*wordSize:], body)
 	cost := c.cost
 	c.Stamp = e.Stamp.Copy()
 	c.record = e.record

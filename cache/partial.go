@@ -2,7 +2,9 @@ package cache
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/cacheproxy/cacheproxy/rfc9111"
@@ -46,12 +48,36 @@ func (e *Entry) Combine(p *Parts) (*Parts, bool) {
 	joined := *p
 	joined.Body = body
 	joined.Part = Part{First: first, Complete: complete}
-	joined.Header = rfc9111.Freshen(e.Header(), p.Header)
+	joined.Header, joined.Concealed = e.joinHeaders(p)
+	joined.Labels = e.joinLabels(p)
 	joined.Header["Content-Range"] = []string{joined.Part.contentRange(len(body))}
 	if joined.Meta.Validators.LastModified == "" { // a 206 to If-Range need not repeat it (RFC 9110, 15.3.7)
 		joined.Meta.Validators.LastModified = m.Validators.LastModified
 	}
 	return joined.whole(), true
+}
+
+// joinHeaders returns the fields of both parts, and which of them are concealed.
+func (e *Entry) joinHeaders(p *Parts) (header, concealed http.Header) {
+	newer := p.Header.Clone()
+	names := slices.Collect(maps.Keys(p.Concealed))
+	maps.Copy(newer, p.Concealed)
+	for name := range e.Concealed() {
+		names = append(names, name)
+	}
+	header = rfc9111.Freshen(e.Header(), newer)
+	return header, Conceal(header, names)
+}
+
+// joinLabels returns the labels of both parts: what is made of both goes with either.
+func (e *Entry) joinLabels(p *Parts) *Labels {
+	all := e.Labels()
+	if p.Labels != nil {
+		for i, list := range all.lists() {
+			*list = unique(append(*list, *p.Labels.lists()[i]...))
+		}
+	}
+	return &all
 }
 
 // contentRange is the value of Content-Range (RFC 9110, 14.4) for a part of the given length.

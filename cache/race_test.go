@@ -46,7 +46,7 @@ func TestConcurrentUse(t *testing.T) {
 		case 1:
 			w.MarkUncacheable(keyOf(uri), now.Add(time.Second), rfc9111.ReasonNoStore)
 		case 2:
-			w.Drop(invalidation.Record{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}})
+			w.Drop(w.apply(invalidation.Immediate, invalidation.Selector{Kind: invalidation.KindAll}))
 		case 3:
 			if e := w.find(uri, now, request).Entry; e != nil {
 				w.Remove(e)

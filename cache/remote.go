@@ -55,7 +55,7 @@ func (c *Cache) FlushRemote(ctx context.Context) error {
 // begun that they can join, or none will.
 func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outcome, done func()) {
 	// Before the read: a purge that comes while it is under way must count against what it brings.
-	born := c.state.Applied()
+	born := c.state.Birth()
 	guesses := c.guesses.of(q, near)
 	r, done, err := c.look(ctx, q, guesses, born)
 	if err == nil && r.entry == nil {
@@ -73,7 +73,7 @@ func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outc
 }
 
 // look reads the variants that these notes stand for.
-func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Position) (r reading, done func(), err error) {
+func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Birth) (r reading, done func(), err error) {
 	fields := fieldsOf(q, notes)
 	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
 	if err == nil {
@@ -90,7 +90,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	if e == nil || !e.retained(q.Now) || !e.SelectedBy(q.Fields) || near.Entry != nil && !better(e, near.Entry) {
 		return o
 	}
-	standing := c.state.Check(&e.Stamp)
+	standing := c.usable(e, q.Now)
 	if standing == invalidation.Invalid {
 		return o
 	}
@@ -101,14 +101,14 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 
 // Judge says what may be done with e for a request that waited for it.
 func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
-	standing := c.state.Check(&e.Stamp)
+	standing := c.usable(e, q.Now)
 	o := Outcome{Entry: e, Forms: c.Forms(e), Tier: tier, Standing: standing}
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o
 }
 
 // promote makes an entry of the best of the frames that were found, and stores it in memory.
-func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Position) reading {
+func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Birth) reading {
 	r := reading{mark: f.Mark, notes: f.Notes}
 	for i := range fields {
 		e := c.revive(f, i, born, q.Now, func(*wire) (rfc9111.Key, uint64) { return q.Key, q.Rule })
@@ -241,7 +241,7 @@ func (g *guesses) learn(rule uint64, seen []string) {
 }
 
 // without returns what of list is not in other.
-func without(list, other []string) (rest []string) {
+func without[T comparable](list, other []T) (rest []T) {
 	for _, s := range list {
 		if !slices.Contains(other, s) {
 			rest = append(rest, s)

@@ -15,6 +15,7 @@ import (
 type shelf struct {
 	memory *tiers.Memory[[16]byte, ref] // of the single entry of a key, in the arena, or else of what is in others
 	arena  *arena                       // nil: each entry has a block of its own
+	index  index                        // of what is stored, by its hashes
 	budget int64                        // of both, in bytes
 
 	mu     sync.Mutex // guards changes of others
@@ -23,6 +24,7 @@ type shelf struct {
 
 func (s *shelf) init(o Options) {
 	s.budget = o.MaxBytes
+	s.index.init()
 	var rest int64
 	s.arena, rest = newArena(o.MaxBytes)
 	s.memory = tiers.New(tiers.Options[[16]byte, ref]{
@@ -140,14 +142,16 @@ func (s *shelf) Update(k [16]byte, f func(old Variants, ok bool) (Variants, bool
 // fits reports whether the memory tier has room for all of v under one key.
 func (s *shelf) fits(v *Variants) bool { return v.cost() <= s.memory.MaxCost() }
 
-// DeleteFunc removes the variants for which f returns true.
-func (s *shelf) DeleteFunc(f func(Variants) bool) {
-	s.memory.DeleteFunc(func(_ [16]byte, r ref) bool { return f(*s.there(r)) })
+// adopt returns e, or a copy of it, as it is to be stored. It must be called before anybody can find it.
+func (s *shelf) adopt(e *Entry) *Entry {
+	s.index.add(e.hash, e.Tags())
+	return s.arena.adopt(e)
 }
 
-// discard lets go of the memory of entries that were stored and are not any more.
+// discard lets go of the memory of entries that adopt has returned and that are not stored, or not any more.
 func (s *shelf) discard(entries []*Entry) {
 	for _, e := range entries {
+		s.index.remove(e.hash, e.Tags())
 		s.arena.release(e)
 	}
 	if len(entries) == 0 {

@@ -33,7 +33,7 @@ func (c *Cache) put(e *Entry, forms []*Entry, replaced *Entry, now time.Time, sh
 
 // keep is put for memory alone.
 func (c *Cache) keep(e *Entry, forms []*Entry, replaced *Entry, now time.Time) bool {
-	if !e.retained(now) || e.overlong() || c.state.Check(&e.Stamp) == invalidation.Invalid {
+	if !e.retained(now) || e.overlong() || c.standing(e) == invalidation.Invalid {
 		return false
 	}
 	done := c.place(e, forms, replaced, c.maxVariants, now)
@@ -61,7 +61,7 @@ func (c *Cache) holds(key [16]byte) bool {
 
 // place puts e and its encoded forms among the variants of its key, of which there may be max.
 func (c *Cache) place(e *Entry, forms []*Entry, replaced *Entry, max int, now time.Time) (done change) {
-	var others []*Entry
+	var others, unused []*Entry
 	c.memory.Update(e.hash, func(old Variants, ok bool) (Variants, bool) {
 		if !ok || !old.of(e.Key()) {
 			old, others = Variants{}, old.entries()
@@ -69,20 +69,19 @@ func (c *Cache) place(e *Entry, forms []*Entry, replaced *Entry, max int, now ti
 		done = change{next: old}
 		if !e.IsPartial() || !old.holdsWhole(e, c.state, now) {
 			// Here, so that nobody who moves entries sees it before it can be found.
-			kept, keptForms := c.memory.arena.adopt(e), make([]*Entry, len(forms))
+			kept, keptForms := c.memory.adopt(e), make([]*Entry, len(forms))
 			for i, form := range forms {
-				keptForms[i] = c.memory.arena.adopt(form)
+				keptForms[i] = c.memory.adopt(form)
 			}
 			if done = old.with(kept, keptForms, replaced, c.state, max, now); !done.stored {
-				for _, unused := range append(keptForms, kept) {
-					c.memory.arena.release(unused)
-				}
+				unused = append(keptForms, kept)
 			}
 		}
 		return done.next, true
 	})
 	c.memory.discard(others)
 	c.memory.discard(done.gone)
+	c.memory.discard(unused)
 	return done
 }
 
@@ -93,7 +92,7 @@ func (v *Variants) holdsWhole(part *Entry, state *invalidation.State, now time.T
 	for _, old := range v.entries() {
 		whole := old.Facts()
 		if !old.IsPartial() && !old.encoded() && sameVariant(old, part) && whole.TTL(now) > 0 && rfc9111.Combinable(&whole, &piece) &&
-			state.Check(&old.Stamp) == invalidation.Valid {
+			state.Check(&old.Stamp, old) == invalidation.Valid {
 			return true
 		}
 	}

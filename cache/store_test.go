@@ -85,7 +85,7 @@ func TestHigherBornWins(t *testing.T) {
 		w.purge("http://h/other")
 		late := w.born()
 		h := fields("Cache-Control: max-age=60")
-		store := func(born invalidation.Position, sent time.Time, body string) bool {
+		store := func(born invalidation.Birth, sent time.Time, body string) bool {
 			_, stored := w.Store(w.parts(response{uri: uri, sent: sent, header: h, body: body, born: &born}))
 			return stored
 		}
@@ -111,7 +111,7 @@ func TestPurgeHolds(t *testing.T) {
 			w.keep(response{uri: uri, request: fields(fmt.Sprintf("X: %d", v)), sent: start, header: h, body: "old"})
 		}
 		born := w.born()
-		if _, err := w.purger.Purge(context.Background(), []invalidation.Selector{selector}); err != nil {
+		if _, err := w.purger.Purge(context.Background(), invalidation.Purge{Selectors: []invalidation.Selector{selector}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, stored := w.Store(w.parts(response{uri: uri, request: fields("X: 0"), sent: start, header: h, body: "late", born: &born})); stored {
@@ -200,33 +200,6 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func TestFreeAndDrop(t *testing.T) {
-	w := newWorld(t)
-	h := fields("Cache-Control: max-age=60", "Vary: X")
-	for i := range 4 {
-		for v := range 2 {
-			w.keep(response{uri: fmt.Sprintf("http://h/%d", i), request: fields(fmt.Sprintf("X: %d", v)), sent: start, header: h})
-		}
-	}
-	if n := w.Free(keyOf("http://h/0").Hash); n != 2 {
-		t.Errorf("Free = %d, want 2", n)
-	}
-	if n := w.Free(keyOf("http://h/0").Hash); n != 0 {
-		t.Errorf("Free again = %d, want 0", n)
-	}
-	url := invalidation.Selector{Kind: invalidation.KindURL, Value: "http://h/1"}
-	if n := w.Drop(invalidation.Record{Selectors: []invalidation.Selector{url}}); n != 0 {
-		t.Errorf("Drop of a URL = %d, want 0: that is for Free", n)
-	}
-	if n := w.Drop(invalidation.Record{Selectors: []invalidation.Selector{url, {Kind: invalidation.KindAll}}}); n != 6 {
-		t.Errorf("Drop of all = %d, want 6", n)
-	}
-	if n := w.Stats().Memory.Entries; n != 0 {
-		t.Errorf("%d keys are left", n)
-	}
-}
-
-// TestExpiredIsFreed: Run frees a key when the last of what is under it has become useless, and not before.
 func TestExpiredIsFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

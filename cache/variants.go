@@ -86,11 +86,11 @@ const (
 // cost returns the bytes of memory that the variants take. The memory tier adds what it keeps itself.
 func (v *Variants) cost() int64 {
 	if v.more == nil {
-		return v.one[0].cost
+		return v.one[0].Cost()
 	}
 	cost := severalSize
 	for _, e := range v.more.entries {
-		cost += e.cost + entryPlace
+		cost += e.Cost() + entryPlace
 	}
 	if len(v.more.entries) == 0 {
 		cost += int64(cap(v.more.key.Text))
@@ -142,7 +142,7 @@ func (v Variants) with(e *Entry, forms []*Entry, replaced *Entry, state *invalid
 	for _, old := range v.entries() {
 		switch {
 		case old.encoded():
-		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp) == invalidation.Invalid:
+		case old.is(replaced), old.Rule != e.Rule, !old.retained(now), state.Check(&old.Stamp, old) == invalidation.Invalid:
 			gone = append(gone, old)
 		case sameVariant(old, e):
 			if old.later(e) {

@@ -86,7 +86,7 @@ func hotKey(words []string) (key [16]byte, ok bool) {
 
 // warm reads the variants of one key into memory.
 func (c *Cache) warm(ctx context.Context, key [16]byte, fields []string) (read int, err error) {
-	born := c.state.Applied()
+	born := c.state.Birth()
 	_, err = c.remote.Get(ctx, keyName(key), fields, func(f *tiers.Found) reading {
 		now := time.Now()
 		for i := range fields {
@@ -103,7 +103,7 @@ func (c *Cache) warm(ctx context.Context, key [16]byte, fields []string) (read i
 // revive makes an entry of the frame at place i, where it is of the key and the rule that want names; else nil. It is born where this
 // instance was before it read, where the response was stored in another epoch of the log: until then a purge had taken it away there.
 // Where such a purge could not have known its key, it stays what it is, of an unknown birth, and is validated before it is used.
-func (c *Cache) revive(f *tiers.Found, i int, born invalidation.Position, now time.Time, want func(*wire) (rfc9111.Key, uint64)) *Entry {
+func (c *Cache) revive(f *tiers.Found, i int, born invalidation.Birth, now time.Time, want func(*wire) (rfc9111.Key, uint64)) *Entry {
 	var w wire
 	body, then, ok := f.Decode(i, &w)
 	if !ok {
@@ -114,7 +114,7 @@ func (c *Cache) revive(f *tiers.Found, i int, born invalidation.Position, now ti
 	if !ok {
 		return nil
 	}
-	p.Born = then
+	p.Born = invalidation.Birth{Position: then}
 	if w.Named && then.Epoch != born.Epoch {
 		p.Born = born
 	}

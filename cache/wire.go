@@ -35,6 +35,11 @@ type wire struct {
 	LastModified octets     `json:"last_modified,omitempty" msgpack:"m,omitempty"`
 	Vary         []wireVary `json:"vary,omitempty" msgpack:"v,omitempty"`
 	Head         []wireLine `json:"head" msgpack:"h"`
+	Concealed    []wireLine `json:"concealed,omitempty" msgpack:"c,omitempty"`
+	RuleTags     []octets   `json:"rule_tags,omitempty" msgpack:"rt,omitempty"`
+	Tags         []octets   `json:"tags,omitempty" msgpack:"tg,omitempty"`
+	Groups       []octets   `json:"groups,omitempty" msgpack:"gr,omitempty"`
+	Depends      []octets   `json:"depends_on,omitempty" msgpack:"do,omitempty"`
 }
 
 type wireVary struct {
@@ -93,14 +98,41 @@ func wireOf(e *Entry, named bool) *wire {
 	for _, v := range m.Vary {
 		w.Vary = append(w.Vary, wireVary{octets(v.Name), octets(v.Value), v.Present})
 	}
+	for name, value := range e.Concealed() {
+		w.Concealed = append(w.Concealed, wireLine{octets(name), octets(value)})
+	}
 	header := e.Header() // without what was added to Vary here
 	delete(header, "Content-Length")
+	for _, l := range w.Concealed {
+		delete(header, string(l.Name))
+	}
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		for _, value := range header[name] {
 			w.Head = append(w.Head, wireLine{octets(name), octets(value)})
 		}
 	}
+	labels := e.Labels()
+	for i, list := range labels.lists() {
+		for _, s := range *list {
+			*w.lists()[i] = append(*w.lists()[i], octets(s))
+		}
+	}
 	return w
+}
+
+// lists are the labels in the order of Labels.lists.
+func (w *wire) lists() [4]*[]octets {
+	return [...]*[]octets{&w.RuleTags, &w.Tags, &w.Groups, &w.Depends}
+}
+
+func (w *wire) labels() *Labels {
+	l := &Labels{}
+	for i, list := range l.lists() {
+		for _, s := range *w.lists()[i] {
+			*list = append(*list, string(s))
+		}
+	}
+	return l
 }
 
 // parts returns what an entry is made of, or false where it is not what was looked for or makes no sense. Where the clock of the
@@ -113,7 +145,7 @@ func (w *wire) parts(key rfc9111.Key, rule uint64, body []byte, now time.Time) (
 	ahead := max(w.Response-now.UnixNano(), 0)
 	at := func(n int64) time.Time { return time.Unix(0, n-ahead) }
 	p := &Parts{
-		Key: key, URI: w.URI, Rule: w.Rule, Body: body, Header: make(http.Header, len(w.Head)),
+		Key: key, URI: w.URI, Rule: w.Rule, Body: body, Header: make(http.Header, len(w.Head)), Labels: w.labels(),
 		Meta: rfc9111.Meta{
 			RequestTime: at(w.Request), ResponseTime: at(w.Response), Date: time.Unix(0, w.Date), Retain: at(w.Retain),
 			InitialAge: time.Duration(w.InitialAge), Lifetime: time.Duration(w.Lifetime),
@@ -128,6 +160,12 @@ func (w *wire) parts(key rfc9111.Key, rule uint64, body []byte, now time.Time) (
 	for _, l := range w.Head {
 		name := string(l.Name)
 		p.Header[name] = append(p.Header[name], string(l.Value))
+	}
+	for _, l := range w.Concealed {
+		if p.Concealed == nil {
+			p.Concealed = http.Header{}
+		}
+		p.Concealed[string(l.Name)] = append(p.Concealed[string(l.Name)], string(l.Value))
 	}
 	return p, true
 }

@@ -2,10 +2,10 @@ package invalidation
 
 import "math"
 
-// rows maps the hash of a URI to the last record that selects it, and forgets
-// the oldest rows first. It is an index into a slice whose rows are linked by
-// age; no part of it holds a pointer, so that the garbage collector has nothing
-// to look at however many rows there are.
+// rows maps a hash to the last record that selects what has it, and forgets the
+// oldest rows first. It is an index into a slice whose rows are linked by age;
+// no part of it holds a pointer, so that the garbage collector has nothing to
+// look at however many rows there are.
 type rows struct {
 	max   int
 	index map[uint64]uint32 // hash -> place in slots
@@ -14,8 +14,9 @@ type rows struct {
 }
 
 type row struct {
-	hash, seq    uint64
-	at           int64 // seconds since 1970
+	hash, tick   uint64
+	at           int64 // nanoseconds since 1970
+	until        int64 // the same; of the class cut: when what is hit ends
 	older, newer uint32
 }
 
@@ -23,14 +24,13 @@ func newRows(limit int) rows {
 	return rows{max: min(limit, math.MaxInt32), index: map[uint64]uint32{}, slots: make([]row, 1)}
 }
 
-// last returns the sequence number of the last record for hash, or 0.
-func (r *rows) last(hash uint64) uint64 { return r.slots[r.index[hash]].seq }
+// get returns the row for hash; its tick is 0 where there is none.
+func (r *rows) get(hash uint64) *row { return &r.slots[r.index[hash]] }
 
-// set notes that seq, which is higher than every one before it, is the last
-// record for hash. Where a row had to go for it, the result is that row's
-// number, else 0.
-func (r *rows) set(hash, seq uint64, at int64) (forgotten uint64) {
-	i, known := r.index[hash]
+// set puts the row in the place of the one of the same hash, as the newest. Where
+// another had to go for it, the result is that one's tick, else 0.
+func (r *rows) set(set row) (forgotten uint64) {
+	i, known := r.index[set.hash]
 	if known {
 		r.unlink(i)
 	} else {
@@ -38,26 +38,27 @@ func (r *rows) set(hash, seq uint64, at int64) (forgotten uint64) {
 			forgotten = r.forget()
 		}
 		i = r.place()
-		r.index[hash] = i
+		r.index[set.hash] = i
 	}
 	newest := r.slots[0].older
-	r.slots[i] = row{hash: hash, seq: seq, at: at, older: newest, newer: 0}
+	set.older, set.newer = newest, 0
+	r.slots[i] = set
 	r.slots[newest].newer = i
 	r.slots[0].older = i
 	return forgotten
 }
 
-// prune forgets the rows from before the given second. It returns how many, and
-// the number of the last of them, or 0.
+// prune forgets the rows from before the given time. It returns how many, and
+// the highest tick among them, or 0.
 func (r *rows) prune(before int64) (n int, forgotten uint64) {
 	for oldest := r.slots[0].newer; oldest != 0 && r.slots[oldest].at < before; oldest = r.slots[0].newer {
-		forgotten = r.forget()
+		forgotten = max(forgotten, r.forget())
 		n++
 	}
 	return n, forgotten
 }
 
-// forget drops the oldest row and returns its number.
+// forget drops the oldest row and returns its tick.
 func (r *rows) forget() uint64 {
 	i := r.slots[0].newer
 	gone := r.slots[i]
@@ -65,7 +66,7 @@ func (r *rows) forget() uint64 {
 	delete(r.index, gone.hash)
 	r.slots[i] = row{newer: r.free}
 	r.free = i
-	return gone.seq
+	return gone.tick
 }
 
 // place returns a place for a new row.

@@ -10,12 +10,12 @@ import (
 func BenchmarkCheckIdle(b *testing.B) {
 	s := NewState(1000)
 	p := NewPurger(NewMemLog(), s, nil)
-	p.append([]Selector{{KindURL, "http://host/other"}})
-	st := s.Stamp(s.Applied(), []byte("http://host/path"))
+	p.append(Record{Selectors: []Selector{{KindURL, "http://host/other"}}})
+	st := s.thing(s.Birth(), "http://host/path")
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if s.Check(&st) != Valid {
+			if s.check(st) != Valid {
 				b.Error("not valid")
 			}
 		}
@@ -33,14 +33,14 @@ func BenchmarkCheckAfterPurge(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
-		stamps := make([]Stamp, 1<<12)
-		for i := range stamps {
-			stamps[i].uri, stamps[i].any = s.hash(fmt.Appendf(nil, "http://stored/%d", i)), s.hash(fmt.Appendf(nil, "//stored/%d", i))
+		things := make([]*thing, 1<<12)
+		for i := range things {
+			things[i] = s.thing(s.Birth(), fmt.Sprintf("http://stored/%d", i))
 		}
 		for i := 0; pb.Next(); i++ {
-			st := &stamps[i%len(stamps)]
-			st.checked.Store(rows) // one record behind
-			if s.Check(st) != Valid {
+			x := things[i%len(things)]
+			x.stamp.checked.Store(s.tick.Load()) // one record behind
+			if s.check(x) != Valid {
 				b.Error("not valid")
 			}
 		}
@@ -60,16 +60,16 @@ func BenchmarkCheckUnderPurges(b *testing.B) {
 			case <-stop:
 				return
 			default:
-				p.append(sel)
+				p.append(Record{Selectors: sel})
 			}
 		}
 	}()
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
-		st := s.Stamp(s.Applied(), []byte("http://host/path"))
+		st := s.thing(s.Birth(), "http://host/path")
 		for pb.Next() {
-			if s.Check(&st) != Valid {
+			if s.check(st) != Valid {
 				b.Error("not valid")
 			}
 		}

@@ -4,196 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// oracle is the state done naively: all records are kept, and each entry is
-// held against every one of them.
-type oracle struct {
-	maxRows int
-	records []Record
-	pruned  Seq // nothing up to here is a row any more
-	floor   Seq
-}
-
-func (o *oracle) apply(r Record) {
-	if missed := r.Seq - 1; missed > o.applied() {
-		o.floor = missed
-	}
-	o.records = append(o.records, r)
-	rows := o.rows()
-	if len(rows) > o.maxRows {
-		o.floor = max(o.floor, rows[o.maxRows])
-	}
-}
-
-func (o *oracle) applied() Seq {
-	if len(o.records) == 0 {
-		return 0
-	}
-	return o.records[len(o.records)-1].Seq
-}
-
-// rows returns the number of the last record of each URL, the newest first.
-func (o *oracle) rows() (last []Seq) {
-	seen := map[string]bool{}
-	for _, r := range slices.Backward(o.records) {
-		for _, sel := range slices.Backward(r.Selectors) {
-			if sel.Kind == KindURL && !seen[sel.Value] && r.Seq > o.pruned {
-				seen[sel.Value] = true
-				last = append(last, r.Seq)
-			}
-		}
-	}
-	return last
-}
-
-// prune forgets the rows of the records from before a time; records come in
-// the order of their times.
-func (o *oracle) prune(before time.Time) {
-	rows := o.rows()
-	for _, r := range o.records {
-		if r.At.Before(before) {
-			o.pruned = r.Seq
-		}
-	}
-	for _, seq := range rows {
-		if seq <= o.pruned {
-			o.floor = max(o.floor, seq)
-		}
-	}
-}
-
-// last returns the number of the last record that selects uri, or 0.
-func (o *oracle) last(uri string) (last Seq) {
-	_, rest, _ := strings.Cut(uri, ":")
-	for _, r := range o.records {
-		for _, sel := range r.Selectors {
-			if sel.Kind == KindAll || sel.Value == uri || sel.Value == rest {
-				last = r.Seq
-			}
-		}
-	}
-	return last
-}
-
-type stored struct {
-	uri   string
-	stamp *Stamp
-	valid Seq // up to which it was born or found valid
-}
-
-// want lists the standings that the oracle allows.
-func (o *oracle) want(e *stored) []Standing {
-	hit := o.last(e.uri)
-	switch {
-	case hit > e.stamp.Born.Seq && hit > o.floor:
-		return []Standing{Invalid}
-	case hit > e.stamp.Born.Seq:
-		return []Standing{Invalid, Unsure} // whether its row is still there is the state's affair
-	case o.floor > e.valid:
-		return []Standing{Unsure}
-	}
-	return []Standing{Valid}
-}
-
-// play reads operations from data and holds a State against the oracle after
-// each of them.
-func play(t *testing.T, data []byte) {
-	const epoch = 7
-	if len(data) == 0 {
-		return
-	}
-	maxRows := 1 + int(data[0]%6)
-	s, o := NewState(maxRows), &oracle{maxRows: maxRows}
-	clock := time.Unix(1_000_000, 0)
-	s.begin(epoch)
-	uri := func(n byte) string { return fmt.Sprintf("%s://host/%d", []string{"http", "https"}[n&1], n>>1&7) }
-	log := func(seq Seq, sel ...Selector) {
-		clock = clock.Add(time.Second)
-		r := Record{Position: Position{epoch, seq}, At: clock, Selectors: sel}
-		s.Apply(r)
-		o.apply(r)
-	}
-	var entries []*stored
-	for i := 1; i+1 < len(data); i += 2 {
-		op, arg := data[i], data[i+1]
-		next := o.applied() + 1
-		switch op % 12 {
-		case 0, 1:
-			log(next, Selector{KindURL, uri(arg)})
-		case 2:
-			log(next, Selector{KindURL, uri(arg)}, Selector{KindURL, uri(arg >> 4)})
-		case 3:
-			_, rest, _ := strings.Cut(uri(arg), ":")
-			log(next, Selector{KindURL, rest})
-		case 4:
-			if arg < 32 {
-				log(next, Selector{Kind: KindAll})
-			}
-		case 5:
-			if arg < 32 {
-				log(next+1+Seq(arg%3), Selector{KindURL, uri(arg)})
-			}
-		case 6:
-			if arg < 64 {
-				before := clock.Add(-time.Duration(arg%8) * time.Second)
-				s.Prune(before)
-				o.prune(before)
-			}
-		case 7, 8: // a response that left for the origin some records ago
-			born := Position{epoch, o.applied() - min(o.applied(), Seq(op/12)%4)}
-			st := s.Stamp(born, []byte(uri(arg)))
-			entries = append(entries, &stored{uri: uri(arg), stamp: &st, valid: born.Seq})
-		default:
-			if len(entries) == 0 {
-				continue
-			}
-			e := entries[int(arg)%len(entries)]
-			want, got := o.want(e), s.Check(e.stamp)
-			if !slices.Contains(want, got) {
-				t.Fatalf("step %d: Check of %s, born at %d and valid at %d, is %v, want one of %v\nfloor %d, max rows %d, records: %v",
-					i, e.uri, e.stamp.Born.Seq, e.valid, got, want, o.floor, maxRows, o.records)
-			}
-			if got == Valid {
-				e.valid = o.applied()
-			}
-		}
-		if got, want := s.Applied(), (Position{epoch, o.applied()}); got != want {
-			t.Fatalf("step %d: applied %v, want %v", i, got, want)
-		}
-		if len(s.rows.index) > maxRows || len(s.rows.slots) > maxRows+1 {
-			t.Fatalf("step %d: %d rows in %d places, want at most %d", i, len(s.rows.index), len(s.rows.slots), maxRows)
-		}
-	}
-}
-
-func TestCheckAgreesWithNaiveOracle(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 600 {
-		data := make([]byte, 1+2*rnd.IntN(150))
-		for i := range data {
-			data[i] = byte(rnd.Uint32())
-		}
-		play(t, data)
-	}
-}
-
-func FuzzCheckAgreesWithNaiveOracle(f *testing.F) {
-	f.Add([]byte{2, 7, 4, 0, 4, 9, 0})
-	f.Add([]byte{0, 7, 4, 7, 2, 0, 1, 0, 3, 0, 5, 9, 0, 9, 1})
-	f.Add([]byte{3, 7, 4, 3, 4, 9, 0, 6, 0, 9, 0, 5, 9, 9, 0})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if len(data) < 1000 {
-			play(t, data)
-		}
-	})
-}
 
 func TestCheck(t *testing.T) {
 	url := func(v string) []Selector { return []Selector{{KindURL, v}} }
@@ -229,14 +44,14 @@ func TestCheck(t *testing.T) {
 			p := NewPurger(NewMemLog(), s, nil)
 			log := func(records [][]Selector) {
 				for _, r := range records {
-					p.append(r)
+					p.append(Record{Selectors: r})
 				}
 			}
 			log(tt.before)
-			st := s.Stamp(s.Applied(), []byte(tt.uri))
+			st := s.thing(s.Birth(), tt.uri)
 			log(tt.after)
 			for range 2 { // an answer other than Valid must not wear off
-				if got := s.Check(&st); got != tt.want {
+				if got := s.check(st); got != tt.want {
 					t.Errorf("Check of %q is %v, want %v", tt.uri, got, tt.want)
 				}
 			}
@@ -246,56 +61,186 @@ func TestCheck(t *testing.T) {
 
 func TestCheckOfAnotherEpochIsNeverValid(t *testing.T) {
 	s := NewState(100)
+	early := s.thing(s.Birth(), "http://a/x") // no log is known yet
 	p := NewPurger(NewMemLog(), s, nil)
-	foreign := s.Stamp(Position{s.Applied().Epoch + 1, 5}, []byte("http://a/x"))
-	var zero Stamp
+	foreign := s.thing(Birth{Position: Position{s.Applied().Epoch + 1, 5}}, "http://a/x")
+	zero := &thing{uri: []byte("http://a/x")}
 	for range 3 {
-		for _, st := range []*Stamp{&foreign, &zero} {
-			if got := s.Check(st); got != Unsure {
-				t.Errorf("with %d records applied: Check of %v is %v, want unsure", s.Applied().Seq, st.Born, got)
+		for _, x := range []*thing{early, foreign, zero} {
+			if got := s.check(x); got != Unsure {
+				t.Errorf("with %d records applied: Check of %v is %v, want unsure", s.Applied().Seq, x.stamp.Born, got)
 			}
 		}
-		p.append([]Selector{{KindURL, "http://a/other"}})
+		p.append(Record{Selectors: []Selector{{KindURL, "http://a/other"}}})
 	}
-	p.append([]Selector{{KindURL, "http://a/x"}})
-	if got := s.Check(&foreign); got != Invalid {
-		t.Errorf("Check of a stamp of another epoch that was purged since is %v, want invalid", got)
-	}
-}
-
-func TestStampFromBeforeTheFirstRecordKeepsItsBirth(t *testing.T) {
-	s := NewState(100)
-	st := s.Stamp(s.Applied(), []byte("http://a/x")) // the epoch is not known yet
-	p := NewPurger(NewMemLog(), s, nil)
-	p.append([]Selector{{KindURL, "http://a/other"}})
-	if got := s.Check(&st); got != Valid {
-		t.Errorf("Check is %v, want valid", got)
-	}
-	p.append([]Selector{{KindURL, "http://a/x"}})
-	if got := s.Check(&st); got != Invalid {
-		t.Errorf("Check after the purge is %v, want invalid", got)
-	}
-}
-
-func TestApplyPanicsOnASecondEpoch(t *testing.T) {
-	s := NewState(100)
-	s.Apply(Record{Position: Position{1, 1}})
-	defer func() {
-		if recover() == nil {
-			t.Error("Apply of a record of another epoch did not panic")
+	p.append(Record{Selectors: []Selector{{KindURL, "http://a/x"}}})
+	for _, x := range []*thing{early, foreign} {
+		if got := s.check(x); got != Invalid {
+			t.Errorf("Check of a stamp of another epoch that was purged since is %v, want invalid", got)
 		}
-	}()
-	s.Apply(Record{Position: Position{2, 2}})
+	}
+}
+
+// A log that begins anew takes nothing away: what was purged stays purged, and
+// what was valid is unsure.
+func TestANewEpochKeepsWhatWasApplied(t *testing.T) {
+	s := NewState(100)
+	s.Begin(Position{1, 10})
+	x, y := s.thing(s.Birth(), "http://a/x"), s.thing(s.Birth(), "http://a/y")
+	s.Apply(Record{Position: Position{1, 11}, Selectors: []Selector{{KindURL, "http://a/x"}}})
+	if got := s.check(y); got != Valid {
+		t.Errorf("Check of what was not purged is %v, want valid", got)
+	}
+	s.Begin(Position{2, 3})
+	z := s.thing(s.Birth(), "http://a/z")
+	below := s.thing(Birth{Position: Position{2, 2}}, "http://a/z")
+	for _, tt := range []struct {
+		x    *thing
+		want Standing
+	}{{x, Invalid}, {y, Unsure}, {z, Valid}, {below, Unsure}} {
+		if got := s.check(tt.x); got != tt.want {
+			t.Errorf("after the epoch has changed Check of %s born at %v is %v, want %v", tt.x.uri, tt.x.stamp.Born, got, tt.want)
+		}
+		if got, want := s.Joinable(&tt.x.stamp), tt.want == Valid; got != want {
+			t.Errorf("Joinable of %s born at %v is %v, want %v", tt.x.uri, tt.x.stamp.Born, got, want)
+		}
+	}
+}
+
+// What is purged here while the log is away holds at once, and spares what was
+// requested afterwards, although the position in the log is the same.
+func TestPurgesWithoutAPlaceInTheLogHold(t *testing.T) {
+	s := NewState(100)
+	s.Begin(Position{1, 10})
+	x := Record{Selectors: []Selector{{KindURL, "http://a/x"}}}
+	before := s.thing(s.Birth(), "http://a/x")
+	elsewhere := Birth{Position: s.Applied()}
+	s.ApplyHere(x)
+	after := s.thing(s.Birth(), "http://a/x")
+	if b, a := s.check(before), s.check(after); b != Invalid || a != Valid {
+		t.Errorf("Check of what was requested before is %v and after %v, want invalid and valid", b, a)
+	}
+	if got := s.check(s.thing(elsewhere, "http://a/x")); got != Invalid {
+		t.Errorf("Check of what another instance requested at the same place in the log is %v, want invalid", got)
+	}
+	x.Position = Position{1, 11}
+	s.Apply(x)
+	if got := s.check(after); got != Invalid {
+		t.Errorf("Check of what was requested before the purge got its place is %v, want invalid", got)
+	}
+	if got := s.check(s.thing(Birth{Position: x.Position}, "http://a/x")); got != Invalid {
+		t.Errorf("Check of what may be from before a purge that is not known to be logged is %v, want invalid", got)
+	}
+	s.Logged(s.Birth())
+	if got := s.check(s.thing(Birth{Position: x.Position}, "http://a/x")); got != Valid {
+		t.Errorf("Check of what another instance requested behind it is %v, want valid", got)
+	}
+}
+
+func TestTheWorstOfAllStrategiesCounts(t *testing.T) {
+	at := time.Now()
+	tests := []struct {
+		strategies []string
+		want       Standing
+		until      time.Duration
+	}{
+		{[]string{"soft", "immediate"}, Invalid, 0},
+		{[]string{"immediate", "soft"}, Invalid, 0},
+		{[]string{"lazy", "ttl=1s"}, Invalid, 0},
+		{[]string{"smart", "soft"}, Judge, 0},
+		{[]string{"soft", "smart"}, Judge, 0},
+		{[]string{"ttl=1s", "soft"}, Stale, 0},
+		{[]string{"soft", "ttl=1s"}, Stale, 0},
+		{[]string{"ttl=10s", "ttl=1s"}, Cut, time.Second},
+		{[]string{"ttl=1s", "ttl=10s"}, Cut, time.Second},
+		{[]string{"ttl=0s"}, Cut, 0},
+	}
+	for _, tt := range tests {
+		for _, sel := range []Selector{{KindURL, "http://a/x"}, {KindTag, "t"}, {KindPattern, "a/*"}, Ban{URL: "x"}.Selector(), {Kind: KindAll}} {
+			s := NewState(100)
+			s.Begin(Position{1, 0})
+			x := s.thing(s.Birth(), "http://a/x", Selector{KindTag, "t"})
+			for i, name := range tt.strategies {
+				strategy, ttl, err := ParseStrategy(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Apply(Record{Position: Position{1, Seq(i + 1)}, At: at, Selectors: []Selector{sel}, Strategy: strategy, TTL: ttl})
+			}
+			for range 2 { // an answer other than Valid must not wear off
+				if got := s.check(x); got != tt.want {
+					t.Errorf("%v of %s: %v, want %v", tt.strategies, sel.Kind, got, tt.want)
+				}
+			}
+			if until := s.Until(&x.stamp, x); tt.want == Cut && !until.Equal(at.Add(tt.until)) || tt.want != Cut && !until.IsZero() {
+				t.Errorf("%v of %s: until %v, want %v", tt.strategies, sel.Kind, until, at.Add(tt.until))
+			}
+			if got := s.check(s.thing(s.Birth(), "http://a/x", Selector{KindTag, "t"})); got != Valid {
+				t.Errorf("%v of %s: %v for what was born behind them, want valid", tt.strategies, sel.Kind, got)
+			}
+		}
+	}
+}
+
+// A cut that ran out before the next came must not be lengthened by it.
+func TestALaterCutRevivesNothing(t *testing.T) {
+	s := NewState(100)
+	s.Begin(Position{1, 0})
+	at := time.Now()
+	x := s.thing(s.Birth(), "http://a/x")
+	for i, after := range []time.Duration{0, time.Minute} {
+		s.Apply(Record{
+			Position: Position{1, Seq(i + 1)}, At: at.Add(after), Selectors: []Selector{{KindURL, "http://a/x"}}, Strategy: TTL, TTL: time.Second,
+		})
+	}
+	if got := s.check(x); got != Stale {
+		t.Errorf("Check of what was cut a minute ago and again is %v, want stale", got)
+	}
+}
+
+// Before its response's head has come, nobody knows what tags it will have.
+func TestJoinable(t *testing.T) {
+	tests := []struct {
+		name   string
+		record Record
+		want   bool
+	}{
+		{"another URL", Record{Selectors: []Selector{{KindURL, "http://a/y"}}}, true},
+		{"another key", Record{Selectors: []Selector{{KindKey, "00000000000000000000000000000000"}}}, true},
+		{"another URL and what depends on it", Record{Selectors: []Selector{{KindURL, "http://a/y"}}, Dependents: true}, false},
+		{"its URL", Record{Selectors: []Selector{{KindURL, "http://a/x"}}}, false},
+		{"its URL softly", Record{Selectors: []Selector{{KindURL, "//a/x"}}, Strategy: Soft}, false},
+		{"a tag", Record{Selectors: []Selector{{KindTag, "t"}}}, false},
+		{"a group", Record{Selectors: []Selector{Group("http://a", "g")}}, false},
+		{"a pattern", Record{Selectors: []Selector{{KindPattern, "b/**"}}}, false},
+		{"a ban", Record{Selectors: []Selector{Ban{Tags: "t"}.Selector()}}, false},
+		{"all", Record{Selectors: []Selector{{Kind: KindAll}}}, false},
+	}
+	for _, tt := range tests {
+		s := NewState(100)
+		s.Begin(Position{1, 0})
+		x := s.thing(s.Birth(), "http://a/x")
+		if !s.Joinable(&x.stamp) {
+			t.Errorf("%s: not joinable before", tt.name)
+		}
+		s.ApplyHere(tt.record)
+		for range 2 {
+			if got := s.Joinable(&x.stamp); got != tt.want {
+				t.Errorf("%s: joinable is %v, want %v", tt.name, got, tt.want)
+			}
+		}
+	}
 }
 
 func TestApplyIgnoresWhatItHasApplied(t *testing.T) {
 	s := NewState(100)
+	s.Begin(Position{1, 0})
 	r := Record{Position: Position{1, 1}, Selectors: []Selector{{Kind: KindAll}}}
 	s.Apply(r)
 	s.Apply(Record{Position: Position{1, 2}})
-	st := s.Stamp(s.Applied(), []byte("http://a/x"))
+	st := s.thing(s.Birth(), "http://a/x")
 	s.Apply(r)
-	if got := s.Check(&st); got != Valid {
+	if got := s.check(st); got != Valid {
 		t.Errorf("Check after an old record came again is %v, want valid", got)
 	}
 	if got := s.Applied(); got != (Position{1, 2}) {
@@ -308,39 +253,40 @@ func TestApplyIgnoresWhatItHasApplied(t *testing.T) {
 func TestFloorSparesWhatIsUsed(t *testing.T) {
 	s := NewState(2)
 	p := NewPurger(NewMemLog(), s, nil)
-	used := s.Stamp(s.Applied(), []byte("http://a/used"))
-	unused := s.Stamp(s.Applied(), []byte("http://a/unused"))
+	used := s.thing(s.Birth(), "http://a/used")
+	unused := s.thing(s.Birth(), "http://a/unused")
 	for i := range 50 {
-		p.append([]Selector{{KindURL, "http://a/hot"}})
-		p.append([]Selector{{KindURL, fmt.Sprintf("http://a/%d", i)}})
-		if got := s.Check(&used); got != Valid {
+		p.append(Record{Selectors: []Selector{{KindURL, "http://a/hot"}}})
+		p.append(Record{Selectors: []Selector{{KindURL, fmt.Sprintf("http://a/%d", i)}}})
+		if got := s.check(used); got != Valid {
 			t.Fatalf("round %d: Check of what is checked all the time is %v, want valid", i, got)
 		}
 	}
-	if got := s.Check(&unused); got != Unsure {
+	if got := s.check(unused); got != Unsure {
 		t.Errorf("Check of what was born below the floor is %v, want unsure", got)
 	}
-	hot := s.Stamp(Position{s.Applied().Epoch, s.Applied().Seq - 3}, []byte("http://a/hot"))
-	if got := s.Check(&hot); got != Invalid {
+	hot := s.thing(Birth{Position: Position{s.Applied().Epoch, s.Applied().Seq - 3}}, "http://a/hot")
+	if got := s.check(hot); got != Invalid {
 		t.Errorf("Check of what was purged lately is %v, want invalid", got)
 	}
 }
 
 func TestPruneForgetsByAge(t *testing.T) {
 	s := NewState(100)
+	s.Begin(Position{1, 0})
 	at := time.Unix(1_000_000, 0)
-	old := s.Stamp(s.Applied(), []byte("http://a/x"))
+	old := s.thing(s.Birth(), "http://a/x")
 	for i := range 10 {
-		s.Apply(Record{Position: Position{0, Seq(i + 1)}, At: at.Add(time.Duration(i) * time.Hour), Selectors: []Selector{{KindURL, fmt.Sprintf("http://a/%d", i)}}})
+		s.Apply(Record{Position: Position{1, Seq(i + 1)}, At: at.Add(time.Duration(i) * time.Hour), Selectors: []Selector{{KindURL, fmt.Sprintf("http://a/%d", i)}}})
 	}
-	young := s.Stamp(Position{0, 4}, []byte("http://a/x"))
+	young := s.thing(Birth{Position: Position{1, 4}}, "http://a/x")
 	if n := s.Prune(at.Add(4 * time.Hour)); n != 4 {
 		t.Errorf("Prune forgot %d URIs, want 4", n)
 	}
-	if got := s.Check(&old); got != Unsure {
+	if got := s.check(old); got != Unsure {
 		t.Errorf("Check of what was born before a forgotten record is %v, want unsure", got)
 	}
-	if got := s.Check(&young); got != Valid {
+	if got := s.check(young); got != Valid {
 		t.Errorf("Check of what was born after it is %v, want valid", got)
 	}
 	if n := s.Prune(at.Add(4 * time.Hour)); n != 0 {
@@ -355,19 +301,19 @@ func TestCheckWhilePurging(t *testing.T) {
 	const readers, purges, uris = 4, 2000, 8
 	s := NewState(4 * uris)
 	p := NewPurger(NewMemLog(), s, nil)
-	uri := func(i int) []byte { return fmt.Appendf(nil, "http://host/%d", i) }
+	uri := func(i int) string { return fmt.Sprintf("http://host/%d", i) }
 	type version struct {
 		number int
-		stamp  Stamp
+		*thing
 	}
 	// published[i] is what a cache would hold; done[i] is the last purge of it
 	// that has returned.
 	var mu sync.Mutex
 	var published [uris]*version
 	var done [uris]int
-	spared := s.Stamp(s.Applied(), []byte("http://host/spared"))
+	spared := s.thing(s.Birth(), "http://host/spared")
 	for i := range published {
-		published[i] = &version{stamp: s.Stamp(s.Applied(), uri(i))}
+		published[i] = &version{thing: s.thing(s.Birth(), uri(i))}
 	}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -384,11 +330,11 @@ func TestCheckWhilePurging(t *testing.T) {
 				mu.Lock()
 				v, purged := published[i], done[i]
 				mu.Unlock()
-				if got := s.Check(&v.stamp); got == Valid && v.number < purged {
+				if got := s.check(v.thing); got == Valid && v.number < purged {
 					t.Errorf("version %d of %d is valid after purge %d has returned", v.number, i, purged)
 					return
 				}
-				if got := s.Check(&spared); got != Valid {
+				if got := s.check(spared); got != Valid {
 					t.Errorf("Check of what no purge selects is %v", got)
 					return
 				}
@@ -397,16 +343,16 @@ func TestCheckWhilePurging(t *testing.T) {
 	}
 	for n := 1; n <= purges; n++ {
 		i := n % uris
-		late := s.Applied() // a response under way while the purge comes
-		if _, err := p.Purge(t.Context(), []Selector{{KindURL, string(uri(i))}}); err != nil {
+		late := s.Birth() // a response under way while the purge comes
+		if _, err := p.Purge(t.Context(), Purge{Selectors: []Selector{{KindURL, uri(i)}}}); err != nil {
 			t.Fatal(err)
 		}
 		mu.Lock()
 		done[i] = n
 		if n%3 == 0 {
-			published[i] = &version{number: n - 1, stamp: s.Stamp(late, uri(i))}
+			published[i] = &version{number: n - 1, thing: s.thing(late, uri(i))}
 		} else {
-			published[i] = &version{number: n, stamp: s.Stamp(s.Applied(), uri(i))}
+			published[i] = &version{number: n, thing: s.thing(s.Birth(), uri(i))}
 		}
 		mu.Unlock()
 	}
@@ -425,11 +371,9 @@ func TestCheckNotesNoMoreThanItHasSeen(t *testing.T) {
 	}
 	for _, hit := range []Selector{{KindURL, "http://host/x"}, {Kind: KindAll}} {
 		s := NewState(1000)
-		var current atomic.Pointer[Stamp]
-		fresh := func() *Stamp {
-			st := s.Stamp(s.Applied(), []byte("http://host/x"))
-			return &st
-		}
+		s.Begin(Position{1, 0})
+		var current atomic.Pointer[thing]
+		fresh := func() *thing { return s.thing(s.Birth(), "http://host/x") }
 		current.Store(fresh())
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -440,7 +384,7 @@ func TestCheckNotesNoMoreThanItHasSeen(t *testing.T) {
 					case <-stop:
 						return
 					default:
-						s.Check(current.Load())
+						s.check(current.Load())
 					}
 				}
 			})
@@ -449,10 +393,10 @@ func TestCheckNotesNoMoreThanItHasSeen(t *testing.T) {
 			st := fresh()
 			current.Store(st)
 			seq := s.Applied().Seq
-			s.Apply(Record{Position: Position{0, seq + 1}, Selectors: filler[:1]})
+			s.Apply(Record{Position: Position{1, seq + 1}, Selectors: filler[:1]})
 			record := filler[: round%len(filler) : round%len(filler)]
-			s.Apply(Record{Position: Position{0, seq + 2}, Selectors: append(record, hit)})
-			if got := s.Check(st); got != Invalid {
+			s.Apply(Record{Position: Position{1, seq + 2}, Selectors: append(record, hit)})
+			if got := s.check(st); got != Invalid {
 				t.Errorf("round %d: Check after the purge of %s %q is %v, want invalid", round, hit.Kind, hit.Value, got)
 				break
 			}
@@ -467,19 +411,20 @@ func TestCheckNotesNoMoreThanItHasSeen(t *testing.T) {
 func TestCheckThatIsOvertakenLooksAgain(t *testing.T) {
 	for range 50 {
 		s := NewState(1000)
-		st := s.Stamp(s.Applied(), []byte("http://host/x"))
-		s.Apply(Record{Position: Position{0, 1}, Selectors: []Selector{{KindURL, "http://host/y"}}})
+		s.Begin(Position{1, 0})
+		st := s.thing(s.Birth(), "http://host/x")
+		s.Apply(Record{Position: Position{1, 1}, Selectors: []Selector{{KindURL, "http://host/y"}}})
 		s.mu.Lock()
 		var wg sync.WaitGroup
-		wg.Go(func() { s.Check(&st) }) // it may be early or late
+		wg.Go(func() { s.check(st) }) // it may be early or late
 		for range 50 {
 			runtime.Gosched()
 		}
-		s.all.Store(2)
-		s.applied.Store(2)
+		s.remember(&Record{Selectors: []Selector{{Kind: KindAll}}}, nil, 4)
+		s.stand(Position{1, 2}, 4)
 		s.mu.Unlock()
 		wg.Wait()
-		if got := s.Check(&st); got != Invalid {
+		if got := s.check(st); got != Invalid {
 			t.Fatalf("Check after the purge is %v, want invalid", got)
 		}
 	}
@@ -487,29 +432,29 @@ func TestCheckThatIsOvertakenLooksAgain(t *testing.T) {
 
 func TestCheckAllocatesNothing(t *testing.T) {
 	s := NewState(100)
-	p := NewPurger(NewMemLog(), s, nil)
+	s.Begin(Position{1, 0})
 	uri := []byte("http://host/path?query")
-	st := s.Stamp(s.Applied(), uri)
-	seq := Seq(0)
+	x := s.thing(s.Birth(), string(uri), Selector{KindTag, "t"}, Selector{KindTag, "u"})
+	s.ApplyHere(Record{Selectors: []Selector{{KindURL, "http://host/"}, {KindTag, "v"}, {KindPattern, "host/no/**"}, {KindPattern, "re:no"}, Ban{Tags: "no"}.Selector()}})
 	tests := []struct {
 		name string
 		f    func()
 	}{
-		{"Check, nothing new", func() { s.Check(&st) }},
-		{"Check after a record", func() {
-			seq++
-			s.applied.Store(uint64(seq))
-			s.Check(&st)
-		}},
-		{"Stamp", func() { st2 := s.Stamp(s.Applied(), uri); _ = st2.Born }},
+		{"Check, nothing new", func() { s.check(x) }},
+		{"Check after a record of all kinds", func() { x.stamp.checked.Store(1); s.check(x) }},
+		{"Joinable", func() { s.Joinable(&x.stamp) }},
+		{"Stamp", func() { st := s.Stamp(s.Birth(), x.key, uri); _ = st.Born }},
 	}
 	for _, tt := range tests {
 		if n := testing.AllocsPerRun(100, tt.f); n != 0 {
 			t.Errorf("%s: %v allocations, want none", tt.name, n)
 		}
 	}
-	p.append([]Selector{{Kind: KindAll}})
-	if n := testing.AllocsPerRun(100, func() { s.Check(&st) }); n != 0 {
+	if got := s.check(x); got != Valid {
+		t.Errorf("Check is %v, want valid", got)
+	}
+	s.ApplyHere(Record{Selectors: []Selector{{Kind: KindAll}}})
+	if n := testing.AllocsPerRun(100, func() { s.check(x) }); n != 0 {
 		t.Errorf("Check of what is invalid: %v allocations, want none", n)
 	}
 }

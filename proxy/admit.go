@@ -30,12 +30,21 @@ func (f *fill) admit(status int) {
 	if len(header["Content-Encoding"]) > 0 && !f.plain && f.route.Policy.Encode != nil {
 		addVary(header, "Accept-Encoding") // the origin was asked for what one client accepts, which is not done for others
 	}
+	labels, over := f.plan.label(&f.view, header, nil, f.p.dependencies)
+	f.tags, f.tagNames = f.p.cache.Hashes(labels)
 	x := f.exchange(status, header)
 	h := &head{
-		status: status, header: header, length: contentLength(header),
+		status: status, header: header, length: contentLength(header), labels: labels,
 		meta: rfc9111.NewMeta(x, &f.route.Policy, f.requestTime, now), shared: rfc9111.StoredHeader(header, &f.route.Policy),
 	}
+	h.concealed = cache.Conceal(h.shared, f.route.TagHeaders)
 	h.storable, h.reason = f.storable(x, h, now)
+	if h.storable && over == rfc9111.ReasonNone {
+		over = f.p.declare(f.plan, &f.target, labels, h.meta.Retain)
+	}
+	if h.storable && over != rfc9111.ReasonNone {
+		h.storable, h.reason = false, over
+	}
 	if ok, _ := rfc9111.Encodable(&f.route.Policy, status, x.Response, h.length); ok && h.storable {
 		h.meta.Flags |= rfc9111.Encodes
 	}
@@ -108,7 +117,7 @@ func (f *fill) storable(x *rfc9111.Exchange, h *head, now time.Time) (bool, rfc9
 	switch ranged := f.wanted.rng != "" || f.wanted.complete; {
 	case ranged && x.Status != http.StatusPartialContent && x.Status != http.StatusOK:
 		return false, rfc9111.ReasonRange // an answer to the range, and not to the URL
-	case f.p.cache.State().Check(&f.stamp) == invalidation.Invalid:
+	case f.p.cache.State().Check(&f.stamp, f) == invalidation.Invalid:
 		return false, rfc9111.ReasonPurged
 	case serverError(x.Status) && f.selectedServes(now):
 		return false, rfc9111.ReasonStaleIfError // it must not displace what is better than it
@@ -145,8 +154,12 @@ func (f *fill) selectedServes(now time.Time) bool {
 	if e == nil || e.IsPartial() {
 		return false
 	}
+	constraint, usable := f.p.cache.Constrain(e, now)
+	if !usable {
+		return false
+	}
 	m := e.Facts()
-	d := rfc9111.DecideOnError((*selecting)(&f.view), &m, rfc9111.Constraint{}, rfc9111.ServerError, now)
+	d := rfc9111.DecideOnError((*selecting)(&f.view), &m, constraint, rfc9111.ServerError, now)
 	return d.Action != rfc9111.Fetch
 }
 
@@ -203,8 +216,13 @@ func (f *fill) remember(h *head) {
 func (f *fill) notModified(header http.Header, now time.Time) {
 	answer, stored := f.p.cache.Freshen(&cache.Freshening{
 		Query: f.query(now), Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
-		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.stamp.Born, Share: f.share,
+		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.born, Share: f.share,
+		Label: f.plan.labeller(&f.view, f.p.dependencies),
 	})
+	if stored {
+		labels, m := answer.Labels(), answer.Facts()
+		_ = f.p.declare(f.plan, &f.target, &labels, m.Retain) // there was room when it was declared first
+	}
 	f.answerWith(answer, stored, http.StatusNotModified)
 }
 

@@ -173,6 +173,16 @@ func (x *exchange) match() bool {
 
 // find builds the key and looks the stored response up.
 func (x *exchange) find() {
+	x.prepare()
+	x.outcome = x.p.cache.Find(&x.query)
+	if x.looksFurther() {
+		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
+	}
+	x.report.Reason = x.outcome.Decision.Reason
+}
+
+// prepare builds the key and the query.
+func (x *exchange) prepare() {
 	x.plain = x.route.Policy.Encode != nil
 	key := x.route.AppendKey(x.buf[:0], &x.view)
 	x.buf = key.Text
@@ -183,11 +193,6 @@ func (x *exchange) find() {
 		x.query.Range = x.view.header.Get("Range")
 	}
 	x.report.Key = key
-	x.outcome = x.p.cache.Find(&x.query)
-	if x.looksFurther() {
-		x.outcome, x.looked = x.p.cache.FindRemote(x.r.Context(), &x.query, &x.outcome)
-	}
-	x.report.Reason = x.outcome.Decision.Reason
 }
 
 // looksFurther reports whether the remote tier is to be asked: memory's answer would send the request to the origin, and what the

@@ -184,6 +184,8 @@ func (e *explainer) verdict(o cache.Outcome) {
 		m := o.Entry.Meta()
 		e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
 		e.step("stored", "a response with status %d, %d bytes, age %.0f s, %.0f s left to live", m.Status, o.Entry.Size(), e.out.Age, e.out.TTL)
+		labels := o.Entry.Labels()
+		e.labels(&labels)
 		e.encoding(&o, &m)
 	}
 	if o.Uncacheable {
@@ -193,6 +195,17 @@ func (e *explainer) verdict(o cache.Outcome) {
 	e.step("verdict", "%s: %s", e.out.Result, d.Reason.Explain())
 	if advice := d.Reason.Advice(); d.Action != rfc9111.Serve && advice != "" {
 		e.step("advice", "%s", advice)
+	}
+}
+
+// labels says by which names the response can be purged.
+func (e *explainer) labels(l *cache.Labels) {
+	e.out.Tags = l.AllTags()
+	if len(e.out.Tags) > 0 {
+		e.step("tags", "%s", strings.Join(e.out.Tags, " "))
+	}
+	if len(l.Depends) > 0 {
+		e.step("depends", "on %s", strings.Join(l.Depends, ", "))
 	}
 }
 
@@ -268,6 +281,14 @@ func (e *explainer) judgeResponse() {
 		e.out.Reason = why.String()
 		return
 	}
+	labels, over := e.plan.label(&e.view, e.q.Response.Clone(), nil, nil)
+	if over != rfc9111.ReasonNone {
+		e.step("response", "not stored: %s: %s", over, over.Explain())
+		e.step("advice", "%s", over.Advice())
+		e.out.Reason = over.String()
+		return
+	}
+	e.labels(labels)
 	m := rfc9111.NewMeta(x, &e.route.Policy, e.now, e.now)
 	e.out.Age, e.out.TTL = m.Age(e.now).Seconds(), m.TTL(e.now).Seconds()
 	e.step("response", "stored, %s", lifetimeWord(&m, e.out.TTL))

@@ -191,9 +191,10 @@ func (x *exchange) joinOrRegister(hash [16]byte, w wanted) (f *fill, r *reader, 
 
 // admits attaches x's client to the fill where it may join: the fill was begun under the same rules, and nothing that was purged
 // since it began concerns it. Whether its variant fits is seen when its head has come. A response that is not fresh, or must be
-// validated each time, is for those who were waiting for it, and not for who comes when its head is there already.
+// validated each time, is for those who were waiting for it, and not for who comes when its head is there already. An instance that is
+// cut off from the log does not know what was purged since, and joins nothing.
 func (f *fill) admits(x *exchange) (*reader, bool) {
-	if f.route.Rule != x.route.Rule || f.p.cache.State().Check(&f.stamp) != invalidation.Valid {
+	if f.route.Rule != x.route.Rule || f.overtaken() || f.p.cache.State().CutOff(x.now) != invalidation.Serve {
 		return nil, false
 	}
 	f.mu.Lock()
@@ -202,6 +203,19 @@ func (f *fill) admits(x *exchange) (*reader, bool) {
 		return nil, false
 	}
 	return f.attach(x.now)
+}
+
+// overtaken reports whether something was purged since the fill began that concerns it, or may do so: before its head has come nobody
+// knows its tags.
+func (f *fill) overtaken() bool {
+	f.mu.Lock()
+	known := f.head != nil
+	f.mu.Unlock()
+	state := f.p.cache.State()
+	if !known {
+		return !state.Joinable(&f.stamp)
+	}
+	return state.Check(&f.stamp, f) != invalidation.Valid
 }
 
 // mayFetch takes one of the places for fetches, which whoever is told true gives back.
@@ -293,6 +307,7 @@ func (x *exchange) passInterim(interims []interim) {
 		for name, values := range i.header {
 			h[name] = values
 		}
+		x.conceal(h)
 		x.allowStall(0)
 		x.w.WriteHeader(i.status)
 		x.pauseStall()
@@ -390,11 +405,15 @@ func (x *exchange) failed(err error) {
 // staleOn serves the stored response although the origin failed, where that is allowed. status is the origin's, or 0.
 func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	e := x.outcome.Entry
-	if e == nil || e.IsPartial() || x.p.cache.State().Check(&e.Stamp) != invalidation.Valid {
+	if e == nil || e.IsPartial() {
+		return false
+	}
+	constraint, usable := x.p.cache.Constrain(e, x.now)
+	if !usable {
 		return false
 	}
 	m := e.Facts()
-	d := rfc9111.DecideOnError(x.query.Fields, &m, rfc9111.Constraint{}, f, x.now)
+	d := rfc9111.DecideOnError(x.query.Fields, &m, constraint, f, x.now)
 	if d.Action == rfc9111.Fetch {
 		return false
 	}

@@ -50,7 +50,10 @@ type fill struct {
 	hash      [16]byte // under which it stands in fills, if it does
 	key       rfc9111.Key
 	uri       []byte
+	born      invalidation.Birth
 	stamp     invalidation.Stamp
+	tags      []uint64 // by which the response can be purged; set before the head is published
+	tagNames  []byte
 	wanted    wanted
 	validated []*cache.Entry // whose validators are sent
 	request   *http.Request
@@ -100,12 +103,24 @@ type head struct {
 	reason   rfc9111.Reason // why it is not storable
 	part     cache.Part
 	shared   http.Header // what of header is for everybody: what is stored, and what followers get
+	// concealed is what else of it is stored, but sent to trusted proxies only.
+	concealed http.Header
+	labels    *cache.Labels
 }
 
 type interim struct {
 	status int
 	header http.Header
 }
+
+// URI implements [invalidation.Subject].
+func (f *fill) URI() []byte { return f.uri }
+
+// Tags implements [invalidation.Subject]. There are none before the head has come.
+func (f *fill) Tags() []uint64 { return f.tags }
+
+// TagNames implements [invalidation.Subject].
+func (f *fill) TagNames() []byte { return f.tagNames }
 
 // newFill prepares a fetch for x. Its stamp is made here: whatever is purged from now on ends joining it, and what it brings is
 // dead on arrival.
@@ -118,7 +133,8 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	f.view.header = x.view.header.Clone()
 	f.share = x.share()
 	f.claim = f.share != nil && x.route.AcrossInstances && hash != [16]byte{}
-	f.stamp = x.p.cache.State().Stamp(x.p.cache.State().Applied(), f.uri)
+	f.born = x.p.cache.State().Birth()
+	f.stamp = x.p.cache.State().Stamp(f.born, f.key.Hash, f.uri)
 	f.stream.init(x.route.MaxObjectBytes)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(x.r.Context()))
 	f.cancel = cancel
@@ -347,7 +363,7 @@ func (f *fill) commit() {
 	f.committed = true
 	parts := &cache.Parts{
 		Key: f.key, URI: f.uri, Meta: h.meta, Rule: f.route.Rule, Policy: &f.route.Policy, Header: h.shared,
-		Body: f.stream.bytes(), Part: h.part, Born: f.stamp.Born, Share: f.share,
+		Concealed: h.concealed, Labels: h.labels, Body: f.stream.bytes(), Part: h.part, Born: f.born, Share: f.share,
 	}
 	if h.status == http.StatusPartialContent {
 		joined, ok := f.joined(parts)
@@ -366,7 +382,7 @@ func (f *fill) joined(parts *cache.Parts) (*cache.Parts, bool) {
 	if old == nil || !old.IsPartial() {
 		return nil, false
 	}
-	if f.p.cache.State().Check(&old.Stamp) == invalidation.Invalid {
+	if _, usable := f.p.cache.Constrain(old, time.Now()); !usable {
 		return nil, false
 	}
 	return old.Combine(parts)

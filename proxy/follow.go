@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 
@@ -19,6 +20,10 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 	for name, values := range header {
 		out[name] = values[:len(values):len(values)]
 	}
+	if !lead && len(h.concealed) > 0 {
+		maps.Copy(out, h.concealed)
+	}
+	x.conceal(out)
 	if h.meta.Flags&rfc9111.Encodes != 0 {
 		addVary(out, "Accept-Encoding") // as the stored response says
 	}

@@ -55,7 +55,7 @@ func newRig(t testing.TB, origin string, specs []rules.Spec, settings ...setting
 	r := &rig{t: t, origin: origin}
 	state := invalidation.NewState(100_000)
 	r.cache = cache.New(cache.Options{MaxBytes: 64 << 20, MaxVariants: 32}, state)
-	r.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, r.cache.Drop)
+	r.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, func(rec invalidation.Record) int { return r.proxy.Applied(rec) })
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
 	up, err := upstream.New("origin", upstream.DefaultOptions(origin))
 	if err != nil {

@@ -53,7 +53,7 @@ func (x *exchange) pass(why rfc9111.Reason) {
 func (x *exchange) passHead() {
 	x.report.Result, x.report.Reason = cache.ResultPass, x.outcome.Because
 	x.status.Detail = x.outcome.Because.String()
-	born := x.p.cache.State().Applied()
+	born := x.p.cache.State().Birth()
 	x.forward(func(p *passage, status int, h http.Header) {
 		if status != http.StatusOK {
 			return
@@ -61,6 +61,7 @@ func (x *exchange) passHead() {
 		x.p.cache.FreshenByHead(&cache.Freshening{
 			Query: &x.query, Target: &x.target, Request: x.query.Fields, Header: h.Clone(),
 			RequestTime: p.requestTime, ResponseTime: time.Now(), Born: born, Share: x.share(),
+			Label: x.plan.labeller(&x.view, x.p.dependencies),
 		})
 	})
 }
@@ -213,6 +214,7 @@ func (p *passage) WriteHeader(status int) {
 	if p.onHead != nil {
 		p.onHead(p, status, x.w.Header())
 	}
+	x.conceal(x.w.Header())
 	x.applyResponseRules(x.w.Header())
 	for name := range x.route.Response.Set { // the server looks at the map again for trailers, when this exchange is gone
 		x.w.Header()[name] = slices.Clone(x.w.Header()[name])

@@ -54,6 +54,9 @@ type Proxy struct {
 	observers []cache.Observer
 	log       *slog.Logger
 
+	dependencies *invalidation.Dependencies // what responses have declared
+	drops        drops                      // what smart purges have done here
+
 	fills     fills
 	refreshes refreshes
 	asked     asked // for one of many variants
@@ -72,6 +75,7 @@ type Proxy struct {
 func New(plan *Plan, c *cache.Cache, purger *invalidation.Purger, log *slog.Logger, observers ...cache.Observer) *Proxy {
 	p := &Proxy{cache: c, purger: purger, log: log, observers: observers}
 	p.closing, p.close = context.WithCancel(context.Background())
+	p.dependencies = invalidation.NewDependencies(maxDeclarations)
 	p.fills.byKey = make(map[[16]byte]*fill)
 	p.encoder.init(c, p.closing, &p.work, func(coding rfc9111.Coding, fault any) {
 		p.panics.Add(1)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -19,37 +20,47 @@ func isPurge(method string) bool {
 	return false
 }
 
-// notBuilt lists the fields by which clients of other caches select or modify what a PURGE does. They are refused rather than
-// ignored: a purge by tag that purged a URL would look like success.
-var notBuilt = []string{
-	"Surrogate-Key", "Xkey", "Xkey-Purge", "Xkey-Softpurge", "Cache-Tag", "X-Cache-Tags", "X-Purge-Pattern", "X-Purge-Strategy",
-	"X-Purge-Wait", "X-Purge-Timeout", "Fastly-Soft-Purge",
-}
-
-// purge answers PURGE: the URL in all its variants and both schemes. Who may not purge gets 403; nothing is ever forwarded.
+// purge answers PURGE, BAN and REFRESH. Who may not purge gets 403; nothing is ever forwarded.
 func (x *exchange) purge() {
 	x.report.Result, x.report.Reason = cache.ResultPass, rfc9111.ReasonPurge
-	switch field := x.unbuiltField(); {
-	case !x.mayPurge():
+	if !x.mayPurge() {
 		x.report.Result, x.report.Reason = cache.ResultDenied, rfc9111.ReasonPurgeDenied
-		x.p.log.Warn("purge refused", "peer", x.peer.String(), "host", x.target.Host, "path", x.target.Path)
+		x.p.log.Warn("purge refused", "method", x.method, "peer", x.peer.String(), "host", x.target.Host, "path", x.target.Path)
 		x.problem(http.StatusForbidden, "purge refused", "the client's network is not in purge.allow and no token with the scope purge was sent")
-	case x.method != "PURGE":
-		x.problem(http.StatusNotImplemented, x.method+" is not built yet", "use PURGE with the URL")
-	case field != "":
-		x.problem(http.StatusNotImplemented, field+" is not built yet", "PURGE purges the URL it names, in all its variants; send it without the field "+field)
+		return
+	}
+	receipt, err := x.invalidateAsAsked()
+	var wrong *OrderError
+	switch {
+	case err == nil:
+		x.json(receipt.Status(), "application/json", receipt)
+	case errors.As(err, &wrong):
+		x.problem(http.StatusBadRequest, "nothing was purged", wrong.Detail)
+	case errors.Is(err, invalidation.ErrTooMany):
+		x.problem(http.StatusUnprocessableEntity, "nothing was purged", err.Error())
+	case errors.Is(err, invalidation.ErrFull):
+		x.w.Header()["Retry-After"] = []string{"1"}
+		x.problem(http.StatusServiceUnavailable, "nothing was purged", err.Error())
 	default:
-		x.purgeURL()
+		x.p.log.Error("purge failed", "host", x.target.Host, "path", x.target.Path, "error", err)
+		x.problem(http.StatusInternalServerError, "the purge failed", "the log has the reason")
 	}
 }
 
-func (x *exchange) unbuiltField() string {
-	for _, name := range notBuilt {
-		if len(x.r.Header[name]) > 0 {
-			return name
-		}
+// invalidateAsAsked does what the request asks for.
+func (x *exchange) invalidateAsAsked() (*Receipt, error) {
+	o, err := parseOrder(x.method, x.r.Header, &x.target)
+	if err != nil {
+		return nil, err
 	}
-	return ""
+	n, err := o.compile(x.plan)
+	if err != nil {
+		return nil, err
+	}
+	for i := range n.targets { // the request's own, under both schemes; what is fetched anew comes by that of the request
+		n.targets[i].Scheme = x.target.Scheme
+	}
+	return x.p.invalidate(x.r.Context(), x.plan, &n, &x.view)
 }
 
 // mayPurge judges by the token where one is sent, else by the socket's peer.
@@ -59,29 +70,6 @@ func (x *exchange) mayPurge() bool {
 		return x.plan.MayPurge != nil && x.plan.MayPurge(strings.TrimSpace(token))
 	}
 	return contains(x.plan.PurgeAllow, x.peer)
-}
-
-func (x *exchange) purgeURL() {
-	target := x.target
-	var selectors []invalidation.Selector
-	for _, uri := range x.uris(&target) {
-		_, bare, _ := strings.Cut(uri, ":")
-		selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: bare})
-	}
-	var keys [][16]byte
-	for _, target.Scheme = range []string{"http", "https"} {
-		keys = append(keys, x.keys(&target)...)
-	}
-	x.p.cache.Unshare(x.r.Context(), keys...)
-	receipt, err := x.p.purger.Purge(x.r.Context(), selectors)
-	if err != nil {
-		x.problem(http.StatusBadRequest, "nothing was purged", err.Error())
-		return
-	}
-	for _, key := range keys {
-		receipt.Freed += x.p.cache.Free(key)
-	}
-	x.json(http.StatusOK, "application/json", receipt)
 }
 
 // problem answers with a problem document (RFC 9457).

@@ -71,21 +71,6 @@ func TestWhoMayPurge(t *testing.T) {
 	}
 }
 
-func TestPurgesThatAreNotBuiltAreRefusedNotMisunderstood(t *testing.T) {
-	o := newShop(t, plain("Cache-Control: max-age=60"))
-	r := newRig(t, o.URL, nil)
-	r.get("/p")
-	for _, a := range []*answer{
-		r.do("PURGE", "/p", "Surrogate-Key: products"), r.do("PURGE", "/p", "X-Purge-Strategy: soft"),
-		r.do("BAN", "/p"), r.do("REFRESH", "/p"),
-	} {
-		if a.status != http.StatusNotImplemented {
-			t.Errorf("got %d %s", a.status, a.body)
-		}
-	}
-	r.want(r.get("/p"), 200, "answer 1", "hit")
-}
-
 func TestPurgeFindsTheKeyAsAGetWould(t *testing.T) {
 	o := newShop(t, plain("Cache-Control: max-age=60"))
 	no := false

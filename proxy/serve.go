@@ -50,13 +50,13 @@ func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Durat
 	}
 	h := x.w.Header()
 	if x.query.Range != "" {
-		x.storedHeader(e, age)
+		x.storedHeader(e, e, age)
 		if x.serveRanges(e) { // of the response as it is: the client puts parts of nothing else together
 			return
 		}
 		clear(h)
 	}
-	x.storedHeader(send, age)
+	x.storedHeader(send, e, age)
 	if send.Status() != http.StatusNoContent {
 		h["Content-Length"] = x.one(lengthString(int(send.Size())))
 	}
@@ -81,15 +81,17 @@ func (x *exchange) serveNotModified(e *cache.Entry, forms *cache.Forms, send *ca
 		h["Etag"] = x.one(etag)
 	}
 	h["Age"] = x.one(ageString(age))
+	x.reveal(e)
 	x.applyResponseRules(h)
 	x.writeHeader(http.StatusNotModified)
 	clear(h)
 }
 
-// storedHeader fills the response's header map for an answer with content.
-func (x *exchange) storedHeader(e *cache.Entry, age time.Duration) {
+// storedHeader fills the response's header map for an answer with content: e, or the form of it that is sent.
+func (x *exchange) storedHeader(send, e *cache.Entry, age time.Duration) {
 	h := x.w.Header()
-	x.fields(e, false)
+	x.fields(send, false)
+	x.reveal(e)
 	h["Age"] = x.one(ageString(age))
 	x.applyResponseRules(h)
 }

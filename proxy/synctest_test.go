@@ -39,7 +39,7 @@ func inProcess(t testing.TB, spec *rules.CacheSpec, origin http.HandlerFunc) (*p
 	for _, r := range table.Routes() {
 		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: origin})
 	}
-	return proxy.New(plan, c, invalidation.NewPurger(invalidation.NewMemLog(), state, c.Drop), slog.New(slog.DiscardHandler)), c
+	return proxy.New(plan, c, invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return c.Drop(r).Freed }), slog.New(slog.DiscardHandler)), c
 }
 
 func request(ctx context.Context, path string) *http.Request {

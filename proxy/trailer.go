@@ -55,6 +55,9 @@ func (f *fill) trailers() http.Header {
 func trailersOf(after, final http.Header) http.Header {
 	var trailers http.Header
 	add := func(name string, values []string) {
+		if bare := strings.TrimPrefix(name, http.TrailerPrefix); bare == dependsOn || bare == invalidateTags {
+			return
+		}
 		if trailers == nil {
 			trailers = make(http.Header)
 		}

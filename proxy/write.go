@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,15 +27,17 @@ func (x *exchange) write() {
 		return
 	}
 	state := x.p.cache.State()
-	sent := state.Stamp(state.Applied(), x.route.AppendURI(nil, &x.target))
+	get := x.view
+	get.method = http.MethodGet
+	sent := state.Stamp(state.Birth(), x.route.AppendKey(nil, &get).Hash, x.route.AppendURI(nil, &x.target))
 	w := x.forward(func(p *passage, status int, h http.Header) {
 		// A POST's response is born at the purge that it causes itself: what else was purged until then is looked at here, and
 		// nothing may come between this look and the purge.
-		looked := state.Applied()
-		valid := state.Check(&sent) == invalidation.Valid
+		looked := state.Birth()
+		valid := state.Joinable(&sent)
 		receipt, purged := x.invalidate(status, h)
-		if x.method == http.MethodPost && x.route.Policy.StorePost && valid && purged && receipt.Seq == looked.Seq+1 {
-			x.keepPost(p, status, h, receipt.Position)
+		if x.method == http.MethodPost && x.route.Policy.StorePost && valid && purged && receipt.Applied.Follows(looked) {
+			x.keepPost(p, status, h, receipt.Applied)
 		}
 	})
 	if w != nil && w.keep != nil { // of no announced length: net/http sends the end of it when the handler has returned
@@ -61,59 +64,74 @@ func (x *exchange) answerHere() {
 	x.writeHeader(http.StatusOK)
 }
 
-// invalidate purges what the answer to an unsafe request invalidates.
-func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, bool) {
+// invalidatedBy returns what the answer to an unsafe request invalidates: what RFC 9111, section 4.4, asks for, what the route adds to
+// that, and what the answer names itself (RFC 9875, 3).
+func (x *exchange) invalidatedBy(status int, h http.Header) (n named) {
 	targets := rfc9111.InvalidatedBy(&rfc9111.Exchange{
 		Method: x.method, Target: &x.target, Request: &x.view, Status: status, Response: rfc9111.Header(h),
 	})
 	if len(targets) == 0 {
+		return n
+	}
+	inv := &x.route.Invalidates
+	for _, ref := range x.route.InvalidatedURLs(&x.view) {
+		if t, err := x.target.Resolve(ref); err == nil {
+			targets = append(targets, t)
+		}
+	}
+	for i := range targets {
+		n.addTarget(x.plan, target{Target: targets[i]})
+	}
+	tags := x.route.InvalidatedTags(&x.view)
+	for _, line := range h[invalidateTags] {
+		tags = appendTags(tags, line)
+	}
+	for _, tag := range tags {
+		n.add(invalidation.KindTag, tag)
+	}
+	for _, group := range rfc9111.Groups(rfc9111.Header(h), "Cache-Group-Invalidation") {
+		n.add(invalidation.KindGroup, rfc9111.GroupOf(&x.target, group))
+	}
+	for _, pattern := range inv.Patterns {
+		n.add(invalidation.KindPattern, pattern)
+	}
+	if n.purge.Wait = invalidation.WaitLocal; inv.WaitAll {
+		n.purge.Wait = invalidation.WaitAll
+	}
+	return n
+}
+
+// invalidate purges what the answer to an unsafe request invalidates.
+func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, bool) {
+	n := x.invalidatedBy(status, h)
+	if len(n.purge.Selectors) == 0 {
 		return invalidation.Receipt{}, false
 	}
-	selectors := make([]invalidation.Selector, 0, len(targets))
-	keys := make([][16]byte, 0, len(targets))
-	for i := range targets {
-		for _, uri := range x.uris(&targets[i]) {
-			selectors = append(selectors, invalidation.Selector{Kind: invalidation.KindURL, Value: uri})
-		}
-		keys = append(keys, x.keys(&targets[i])...)
-	}
 	// The origin has changed: the purge must happen even if the client goes away now.
-	x.p.cache.Unshare(context.WithoutCancel(x.r.Context()), keys...)
-	receipt, err := x.p.purger.Purge(context.WithoutCancel(x.r.Context()), selectors)
+	ctx := context.WithoutCancel(x.r.Context())
+	receipt, err := x.p.invalidate(ctx, x.plan, &n, &x.view)
+	if errors.Is(err, invalidation.ErrTooMany) { // a client may be told; an origin that has changed may not
+		x.p.log.Warn("a write ends everything: too much depends on it", "route", x.route.Name, "error", err)
+		all := named{purge: invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}, Wait: n.purge.Wait}}
+		receipt, err = x.p.invalidate(ctx, x.plan, &all, &x.view)
+	}
 	if err != nil {
 		x.p.log.Error("invalidation by an unsafe method", "route", x.route.Name, "error", err)
-		return receipt, false
+		return invalidation.Receipt{}, false
 	}
-	for _, key := range keys {
-		x.p.cache.Free(key)
-	}
-	return receipt, true
+	return receipt.Receipt, true
 }
 
 // uris returns the addresses under which responses to requests for target may be stored. There may be several: another request for
 // it may take another route, which treats host and query in its own way.
-func (x *exchange) uris(target *rfc9111.Target) []string {
+func (p *Plan) uris(target *rfc9111.Target) []string {
 	var uris []string
-	for _, r := range x.plan.Table.Reaching(target) {
+	for _, r := range p.Table.Reaching(target) {
 		if uri := string(r.AppendURI(nil, target)); !slices.Contains(uris, uri) {
 			uris = append(uris, uri)
 		}
 	}
 	return uris
-}
-
-// keys returns the keys under which this client's GET for target, or one that takes another route, would be stored. Where header
-// fields or cookies are in a route's key, other clients have others.
-func (x *exchange) keys(target *rfc9111.Target) [][16]byte {
-	v := x.view
-	v.method, v.target = http.MethodGet, *target
-	keys := [][16]byte{x.plan.Table.Match(&v).AppendKey(nil, &v).Hash}
-	for _, v.route = range x.plan.Table.Reaching(target) {
-		if key := v.route.AppendKey(nil, &v).Hash; !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
-	}
-	return keys
 }
 
 // kept is the response to a POST that may be stored for later GETs (RFC 9110, 9.3.3).
@@ -124,7 +142,7 @@ type kept struct {
 }
 
 // keepPost prepares the storing of a POST's response, where it may be stored.
-func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Position) {
+func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalidation.Birth) {
 	exchange := &rfc9111.Exchange{
 		Method: x.method, Target: &x.target, Request: (*selecting)(&x.view), Status: status, Response: rfc9111.Header(h),
 	}
@@ -133,10 +151,18 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	}
 	get := x.view
 	get.method = http.MethodGet
+	header := h.Clone()
+	labels, over := x.plan.label(&get, header, nil, x.p.dependencies)
+	meta := rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now())
+	if over != rfc9111.ReasonNone || x.p.declare(x.plan, &x.target, labels, meta.Retain) != rfc9111.ReasonNone {
+		return
+	}
+	header = rfc9111.StoredHeader(header, &x.route.Policy)
+	concealed := cache.Conceal(header, x.route.TagHeaders)
 	p.keep = &kept{limit: x.route.MaxObjectBytes, parts: &cache.Parts{
 		Key: x.route.AppendKey(nil, &get), URI: x.route.AppendURI(nil, &x.target), Rule: x.route.Rule, Policy: &x.route.Policy, Born: born,
-		Meta:   rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now()),
-		Header: rfc9111.StoredHeader(h.Clone(), &x.route.Policy),
+		Meta:   meta,
+		Header: header, Concealed: concealed, Labels: labels,
 	}}
 	x.status.Stored = true
 }

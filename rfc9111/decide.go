@@ -41,7 +41,21 @@ type Decision struct {
 
 // Constraint is what others know against reuse.
 type Constraint struct {
-	Validate bool // nobody can say whether the response was purged: validate before use, by a strong validator
+	Validate bool      // nobody can say whether the response was purged: validate before use, by a strong validator
+	Stale    bool      // a purge has made the response stale, as if its lifetime had just ended
+	Until    time.Time // a purge has cut the lifetime to this; zero: none has
+	Refresh  bool      // nobody can say whether the response was purged, but it may be served while that is found out
+}
+
+// Bound returns what is left of a lifetime of ttl.
+func (c *Constraint) Bound(ttl time.Duration, now time.Time) time.Duration {
+	if c.Stale {
+		ttl = min(ttl, 0)
+	}
+	if !c.Until.IsZero() {
+		ttl = min(ttl, c.Until.Sub(now))
+	}
+	return ttl
 }
 
 // Decide says what may be done with m for a GET or a HEAD (4). m is nil where nothing is stored that the request selects; miss then
@@ -62,7 +76,7 @@ func decide(r *requestDirectives, m *Meta, miss Forward, c Constraint, now time.
 	if m == nil {
 		return decideMiss(r, miss)
 	}
-	d := Decision{Age: m.Age(now), TTL: m.TTL(now)}
+	d := Decision{Age: m.Age(now), TTL: c.Bound(m.TTL(now), now)}
 	if r.noStore {
 		d.Action, d.Forward, d.Reason = Fetch, ForwardRequest, ReasonRequestNoStore
 		return d
@@ -83,6 +97,9 @@ func decide(r *requestDirectives, m *Meta, miss Forward, c Constraint, now time.
 		d.Action = Serve
 		if r.maxAge.set && d.Age > r.maxAge.value {
 			d.Reason = ReasonImmutable
+		}
+		if c.Refresh {
+			d.Action, d.Refresh, d.Reason = ServeStale, true, ReasonUnsure
 		}
 		return d
 	}
@@ -149,6 +166,8 @@ func decideStale(r *requestDirectives, m *Meta, d Decision, c Constraint) Decisi
 		return d
 	case m.Flags&WindowOnly != 0:
 		d.Reason = ReasonMustRevalidate
+	case c.Stale:
+		d.Reason = ReasonSoftened
 	default:
 		d.Reason = ReasonStale
 	}
@@ -184,7 +203,7 @@ func DecideOnError(req Fields, m *Meta, c Constraint, f Failure, now time.Time) 
 		return Decision{Reason: errorReason(f)}
 	}
 	r := requestDirectivesOf(req)
-	d := Decision{Age: m.Age(now), TTL: m.TTL(now)}
+	d := Decision{Age: m.Age(now), TTL: c.Bound(m.TTL(now), now)}
 	inWindow := -d.TTL < max(m.StaleIfError, r.staleIfError.value)
 	switch {
 	case c.Validate:

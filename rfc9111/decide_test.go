@@ -9,6 +9,8 @@ import (
 func TestDecide(t *testing.T) {
 	const etag = `Etag: "a"`
 	unsure := Constraint{Validate: true}
+	soft, behind := Constraint{Stale: true}, Constraint{Refresh: true}
+	cut := func(d time.Duration) Constraint { return Constraint{Until: now.Add(d)} }
 	tests := []struct {
 		section    string
 		stored     []string // nil: nothing
@@ -69,6 +71,25 @@ func TestDecide(t *testing.T) {
 		{"unsure, no validator", []string{"Cache-Control: max-age=60"}, 0, "", unsure, "fetch stale unsure"},
 		{"unsure is never used stale", []string{"Cache-Control: max-age=60, stale-while-revalidate=60", etag}, 61 * time.Second, "max-stale", unsure, "validate stale unsure"},
 		{"unsure, only-if-cached", []string{"Cache-Control: max-age=60", etag}, 0, "only-if-cached", unsure, "unsatisfiable only-if-cached"},
+		{"unsure, but served", []string{"Cache-Control: max-age=60", etag}, 0, "", behind, "serve-stale refresh unsure"},
+		{"unsure, but served; stale by itself", []string{"Cache-Control: max-age=60", etag}, time.Minute, "", behind, "validate stale stale"},
+		{"unsure, but served; the request counts", []string{"Cache-Control: max-age=60", etag}, 0, "no-cache", behind, "validate request request-no-cache"},
+
+		{"softened, without a window", []string{"Cache-Control: max-age=60", etag}, 0, "", soft, "validate stale softened"},
+		{"softened, without a window or a validator", []string{"Cache-Control: max-age=60"}, 0, "", soft, "fetch stale softened"},
+		{"softened, with a window", []string{"Cache-Control: max-age=60, stale-while-revalidate=30", etag}, 0, "", soft, "serve-stale refresh stale-while-revalidate"},
+		{"softened, the window begins no later than the lifetime's end", []string{"Cache-Control: max-age=60, stale-while-revalidate=30", etag}, 90 * time.Second, "", soft, "validate stale softened"},
+		{"softened, must-revalidate", []string{"Cache-Control: max-age=60, stale-while-revalidate=30, must-revalidate", etag}, 0, "", soft, "validate stale must-revalidate"},
+		{"softened, max-stale", []string{"Cache-Control: max-age=60", etag}, 0, "max-stale=1", soft, "serve-stale max-stale"},
+		{"softened, immutable", []string{"Cache-Control: max-age=60, immutable", etag}, 0, "max-age=0", soft, "validate stale softened"},
+		{"softened, only-if-cached", []string{"Cache-Control: max-age=60", etag}, 0, "only-if-cached", soft, "unsatisfiable only-if-cached"},
+
+		{"cut, before", []string{"Cache-Control: max-age=60", etag}, 9 * time.Second, "", cut(10 * time.Second), "serve none"},
+		{"cut, at its end", []string{"Cache-Control: max-age=60", etag}, 10 * time.Second, "", cut(10 * time.Second), "validate stale stale"},
+		{"cut, in the window behind it", []string{"Cache-Control: max-age=60, stale-while-revalidate=30", etag}, 39 * time.Second, "", cut(10 * time.Second), "serve-stale refresh stale-while-revalidate"},
+		{"cut, after the window", []string{"Cache-Control: max-age=60, stale-while-revalidate=30", etag}, 40 * time.Second, "", cut(10 * time.Second), "validate stale stale"},
+		{"cut to more than is left", []string{"Cache-Control: max-age=60", etag}, time.Minute, "", cut(time.Hour), "validate stale stale"},
+		{"cut, min-fresh", []string{"Cache-Control: max-age=60", etag}, 0, "min-fresh=11", cut(10 * time.Second), "validate request request-min-fresh"},
 	}
 	for _, tt := range tests {
 		var m *Meta
@@ -83,7 +104,8 @@ func TestDecide(t *testing.T) {
 		if got := describe(d); got != tt.want {
 			t.Errorf("%s: stored %q, %v later, request %q: %s, want %s", tt.section, tt.stored, tt.after, tt.request, got, tt.want)
 		}
-		if m != nil && (d.Age != m.Age(now.Add(tt.after)) || d.TTL != m.TTL(now.Add(tt.after))) {
+		bound := tt.constraint.Stale || !tt.constraint.Until.IsZero()
+		if m != nil && (d.Age != m.Age(now.Add(tt.after)) || !bound && d.TTL != m.TTL(now.Add(tt.after)) || d.TTL > m.TTL(now.Add(tt.after))) {
 			t.Errorf("%s: age %v, ttl %v", tt.section, d.Age, d.TTL)
 		}
 	}
@@ -155,6 +177,23 @@ func TestDecideOnError(t *testing.T) {
 		}
 		if d := DecideOnError(req, m, Constraint{Validate: true}, tt.failure, now.Add(tt.after)); d.Action != Fetch {
 			t.Errorf("%s: what is unsure was served: %s", tt.section, describe(d))
+		}
+	}
+	for _, tt := range []struct {
+		name, stored string
+		c            Constraint
+		failure      Failure
+		want         string
+	}{
+		{"softened", fresh, Constraint{Stale: true}, Disconnected, "serve-stale disconnected"},
+		{"softened", fresh, Constraint{Stale: true}, ServerError, "fetch stale"},
+		{"softened", sie, Constraint{Stale: true}, ServerError, "serve-stale stale-if-error"},
+		{"softened", fresh + ", must-revalidate", Constraint{Stale: true}, Disconnected, "fetch must-revalidate"},
+		{"cut, in the window behind it", sie, Constraint{Until: now.Add(-59 * time.Second)}, ServerError, "serve-stale stale-if-error"},
+		{"cut, after it", sie, Constraint{Until: now.Add(-60 * time.Second)}, ServerError, "fetch stale"},
+	} {
+		if got := describe(DecideOnError(fields(), received(tt.stored), tt.c, tt.failure, now)); got != tt.want {
+			t.Errorf("%s, stored %q: %s, want %s", tt.name, tt.stored, got, tt.want)
 		}
 	}
 	for f, want := range map[Failure]string{Disconnected: "fetch disconnected", ServerError: "fetch upstream-error"} {

@@ -36,3 +36,12 @@ func NewKey(text []byte) Key {
 
 // String returns the hash in hexadecimal.
 func (k Key) String() string { return hex.EncodeToString(k.Hash[:]) }
+
+// ParseKeyHash reads what String returns, in either case.
+func ParseKeyHash(text string) (hash [16]byte, ok bool) {
+	if len(text) != hex.EncodedLen(len(hash)) {
+		return hash, false
+	}
+	_, err := hex.Decode(hash[:], []byte(text))
+	return hash, err == nil
+}

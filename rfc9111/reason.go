@@ -47,6 +47,7 @@ const (
 	ReasonNoCache
 	ReasonMustRevalidate
 	ReasonStale
+	ReasonSoftened
 	ReasonExpired
 	ReasonMaxStale
 	ReasonStaleWhileRevalidate
@@ -68,6 +69,7 @@ const (
 	ReasonLargeRequest
 	ReasonRareVariant
 	ReasonWhen
+	ReasonTags
 	ReasonTooLarge
 
 	// The fetch did not end well.
@@ -127,6 +129,7 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 	ReasonNoCache:         {"no-cache", "The response's Cache-Control says no-cache: it is used only after the origin has confirmed it, and not stored where it has no validator (RFC 9111, 5.2.2.4).", "Let the origin send a lifetime instead, or an ETag, so that confirming it is cheap."},
 	ReasonMustRevalidate:  {"must-revalidate", "The stored response is stale, and must-revalidate, proxy-revalidate or s-maxage forbids to use it so (RFC 9111, 4.2.4).", "Let the origin leave the directive out where a stale answer is better than none."},
 	ReasonStale:           {"stale", "The stored response is no longer fresh.", "Lengthen its lifetime, or allow stale-while-revalidate."},
+	ReasonSoftened:        {"softened", "A purge has made the stored response stale, and nothing allows to use it so while it is renewed.", "Allow stale-while-revalidate where an old answer may be given while the new one is fetched."},
 	ReasonExpired:         {"expired", "The response is stale, or was so on arrival, and is of no use any more: it cannot be validated, and no rule allows to use it stale.", "Let the origin send a longer lifetime or a validator; see whether a cache before this one adds a high Age."},
 	ReasonMaxStale:        {"max-stale", "The stored response is stale, and the request's max-stale allows that (RFC 9111, 5.2.1.2).", "Nothing needs to be done."},
 	ReasonStaleWhileRevalidate: {"stale-while-revalidate", "The stored response is stale; it was used while a new one is fetched in the background (RFC 5861, 3).",
@@ -149,7 +152,9 @@ var reasons = [reasonCount]struct{ token, explain, advice string }{
 		"Nothing needs to be done."},
 	ReasonRareVariant: {"rare-variant", "Several variants of this URL are stored already, and nobody has asked for this one lately; the next request for it has it stored.",
 		"Nothing needs to be done; where there are many variants, bring the values that Vary names into few forms with vary.normalize."},
-	ReasonWhen:     {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
+	ReasonWhen: {"when", "The route's cache condition does not hold for this response.", "Look at cache.when; an error while it is evaluated counts as false."},
+	ReasonTags: {"tags", "The response has more tags, groups or dependencies than cache.max_tags, one of more than 1 KiB, or a dependency that cannot be read. Stored without them, it could not be purged by them.",
+		"Let the origin send fewer or shorter ones, or raise cache.max_tags."},
 	ReasonTooLarge: {"too-large", "The response is larger than max_object_bytes.", "Raise max_object_bytes of the route or of the tier."},
 
 	ReasonUpstreamError:   {"upstream-error", "The origin could not be reached, or what it sent is not HTTP.", "See the log for the error, and the state of the upstream's targets."},

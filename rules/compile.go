@@ -28,6 +28,8 @@ type Options struct {
 	TargetedFields  []string      // RFC 9213, most specific first
 	MaxObjectBytes  int64
 	Encode          EncodeSpec // checked
+	TagHeaders      []string   // response fields that hold tags
+	MaxTags         int        // of a response; 0: no limit
 }
 
 // Error is one mistake in a route.
@@ -66,6 +68,10 @@ type Route struct {
 	CollapseWait    time.Duration
 	AcrossInstances bool // one instance fetches for all
 	CompleteRanges  bool
+	DependsOn       []Dependency // of all its responses
+	Invalidates     Invalidation
+	TagHeaders      []string    // names in canonical form
+	MaxTags         int         // of a response; more: it is not stored; 0: no limit
 	Remote          bool        // responses are kept in the remote tier too, where there is one
 	Request         HeaderRules // names in canonical form
 	Response        HeaderRules // names in canonical form
@@ -75,6 +81,7 @@ type Route struct {
 	rewrite Rewrite // in normal form
 	key     keyRule
 	vary    varyRule
+	tags    []template
 	bypass  *condition // nil: never
 	admits  *condition // nil: always
 }
@@ -134,6 +141,7 @@ func (c *routeCompiler) compile() (hosts, paths []*glob) {
 		cache = &CacheSpec{}
 	}
 	c.cache(cache)
+	c.write(&c.spec.Write)
 	c.route.Rule = fingerprint(c.route)
 	return hosts, paths
 }

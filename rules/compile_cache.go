@@ -22,6 +22,11 @@ func (c *routeCompiler) cache(s *CacheSpec) {
 	c.dangers(s)
 	r.key = c.key(&s.Key)
 	r.vary = c.vary(&s.Vary)
+	c.tags(s)
+	r.MaxTags = c.options.MaxTags
+	for _, name := range c.options.TagHeaders {
+		r.TagHeaders = append(r.TagHeaders, http.CanonicalHeaderKey(name))
+	}
 	r.admits = c.condition(s.When, at("cache", "when"), true)
 	r.bypass = c.condition(s.Bypass, at("cache", "bypass"), false)
 	r.CompleteRanges = s.CompleteRanges

@@ -33,12 +33,15 @@ type storingRules struct {
 	Version        string              `json:",omitempty"`
 	Normalize      map[string][]string `json:",omitempty"`
 	Sort           []string            `json:",omitempty"`
+	TagHeaders     []string            `json:",omitempty"`
+	Tags           []string            `json:",omitempty"`
+	DependsOn      []Dependency        `json:",omitempty"`
 }
 
 // fingerprint hashes the storing rules of a route. It is the same in every process.
 func fingerprint(r *Route) uint64 {
 	s := storingRules{
-		Format:         1,
+		Format:         2,
 		Upstream:       r.Upstream,
 		Rewrite:        r.rewrite,
 		Set:            r.Request.Set,
@@ -56,6 +59,11 @@ func fingerprint(r *Route) uint64 {
 		Version:        r.key.version,
 		Normalize:      r.vary.normalize,
 		Sort:           r.vary.sort,
+		TagHeaders:     r.TagHeaders,
+		DependsOn:      r.DependsOn,
+	}
+	for _, t := range r.tags {
+		s.Tags = append(s.Tags, t.pattern)
 	}
 	for _, g := range r.key.query.names {
 		s.QueryNames = append(s.QueryNames, g.pattern)

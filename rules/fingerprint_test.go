@@ -23,7 +23,7 @@ func TestFingerprint(t *testing.T) {
 		return table.Routes()[0].Rule
 	}
 	plain := rule(nil, nil)
-	if plain != 0x4b6856579992a7ec {
+	if plain != 0xecd62caba52ff75c {
 		t.Errorf("fingerprint %#x: it differs from that of other processes, whose entries would be fetched anew", plain)
 	}
 	for name, change := range map[string]func(*Spec){
@@ -31,6 +31,7 @@ func TestFingerprint(t *testing.T) {
 		"name":             func(s *Spec) { s.Name = "b" },
 		"match":            func(s *Spec) { s.Match.Paths = []string{"/b"} },
 		"response headers": func(s *Spec) { s.Headers.Response.Set = map[string]string{"X": "1"} },
+		"write":            func(s *Spec) { s.Write.Invalidate.Tags = []string{"a"} },
 		"bypass":           func(s *Spec) { s.Cache.Bypass = "true" },
 		"collapse":         func(s *Spec) { s.Cache.Collapse.Wait = ptr(time.Second) },
 		"defaults in words": func(s *Spec) {
@@ -75,6 +76,8 @@ func TestFingerprint(t *testing.T) {
 		"key.cookies":            func(s *Spec) { s.Cache.Key.Cookies = []string{"X"} },
 		"key.version":            func(s *Spec) { s.Cache.Key.Version = "1" },
 		"vary.normalize":         func(s *Spec) { s.Cache.Vary.Normalize = map[string][]string{"X": {"1"}} },
+		"tags":                   func(s *Spec) { s.Cache.Tags = []string{"a"} },
+		"depends_on":             func(s *Spec) { s.Cache.DependsOn = []string{"tag:a"} },
 		"vary.sort":              func(s *Spec) { s.Cache.Vary.Sort = []string{"X"} },
 		"encode":                 func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{"br"}, Types: []string{"text/*"}} },
 		"encode.algorithms":      func(s *Spec) { s.Cache.Encode = EncodeSpec{Algorithms: []string{"gzip"}, Types: []string{"text/*"}} },
@@ -94,6 +97,7 @@ func TestFingerprint(t *testing.T) {
 		"max_lifetime":     func(o *Options) { o.MaxLifetime = 1 },
 		"targeted_fields":  func(o *Options) { o.TargetedFields = []string{"CDN-Cache-Control"} },
 		"max_object_bytes": func(o *Options) { o.MaxObjectBytes = 2 },
+		"tag_headers":      func(o *Options) { o.TagHeaders = []string{"X-Tags"} },
 	} {
 		if other := seen[rule(nil, change)]; other != "" {
 			t.Errorf("%s has the fingerprint of %s", name, other)

@@ -14,6 +14,7 @@ type Spec struct {
 	Rewrite  Rewrite    `yaml:"rewrite" doc:"How the path is changed for the upstream."`
 	Headers  HeaderSpec `yaml:"headers" doc:"Header fields that are set or removed on the way."`
 	Cache    *CacheSpec `yaml:"cache" doc:"How responses are cached. Absent: the route follows the origin."` // nil where absent
+	Write    WriteSpec  `yaml:"write" doc:"What requests with unsafe methods, such as POST and DELETE, invalidate."`
 }
 
 // MatchSpec says which requests take a route. All conditions that are given must hold; of several values any may match.
@@ -64,6 +65,8 @@ type CacheSpec struct {
 	CompleteRanges       bool                  `yaml:"complete_ranges" doc:"Whether the missing rest of a stored part is fetched and the whole served." default:"false"`
 	MaxObjectBytes       *int64                `yaml:"max_object_bytes" doc:"Largest response body that is stored. Default: cache.l1.max_object_bytes." unit:"bytes"`
 	Encode               EncodeSpec            `yaml:"encode" doc:"Encoded forms of stored responses. Absent keys are as in cache.encode."`
+	Tags                 []string              `yaml:"tags" doc:"Tags by which stored responses can be purged, beside those of the fields in cache.tag_headers: fixed ones, and templates with {path.N} (segments from 0), {query.NAME}, {host}, {header.NAME} and {route}. One with an absent part is left out."`
+	DependsOn            []string              `yaml:"depends_on" doc:"What responses are made of, as tag:NAME or url:URL: whatever purges it purges them."`
 	Collapse             CollapseSpec          `yaml:"collapse" doc:"How requests for the same key wait for one fetch."`
 }
 
@@ -104,6 +107,19 @@ type EncodeSpec struct {
 	Algorithms []string `yaml:"algorithms" doc:"Content codings, the preferred one first; [] makes none. Default: those of cache.encode." enum:"br,zstd,gzip"`
 	MinBytes   *int64   `yaml:"min_bytes" doc:"Smaller bodies stay as they are. Default: that of cache.encode." unit:"bytes"`
 	Types      []string `yaml:"types" doc:"Media types that are encoded; * is any run of characters. Default: those of cache.encode."`
+}
+
+// WriteSpec says what a write does to what is stored.
+type WriteSpec struct {
+	Wait       string         `yaml:"wait" doc:"How far the invalidation must be before the client gets its answer: applied on this instance, or on all." default:"local" enum:"local,all"`
+	Invalidate InvalidateSpec `yaml:"invalidate" doc:"What a successful write purges beside its own URL (RFC 9111, 4.4)."`
+}
+
+// InvalidateSpec names what is purged.
+type InvalidateSpec struct {
+	Tags     []string `yaml:"tags" doc:"Tags, or templates as in cache.tags."`
+	URLs     []string `yaml:"urls" doc:"URLs, absolute or from the slash on, or templates as in cache.tags."`
+	Patterns []string `yaml:"patterns" doc:"Globs over the path, or over host and path; re: begins a regular expression over host, path and query."`
 }
 
 // CollapseSpec says how requests for the same key share one fetch.

@@ -36,7 +36,7 @@ func TestSpecTags(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Spec]())
-	if len(seen) != 12 {
+	if len(seen) != 14 {
 		t.Errorf("%d types have descriptions", len(seen))
 	}
 }

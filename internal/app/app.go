@@ -135,7 +135,7 @@ func (a *App) build(cfg *config.Config) error {
 	a.cache = cache.New(cache.Options{
 		MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants, Remote: a.remoteTier(cfg),
 	}, state)
-	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, a.cache.Drop)
+	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return a.proxy.Applied(r) })
 
 	format := metrics.JSON
 	if cfg.Log.Format == "text" {
@@ -268,6 +268,7 @@ func (a *App) prune(ctx context.Context) error {
 			if lifetime := a.current.Load().cfg.Cache.MaxLifetime; lifetime > 0 {
 				a.cache.State().Prune(now.Add(-lifetime))
 			}
+			a.proxy.Dependencies().Prune(now)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/config"
+	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -106,12 +107,15 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Explain: func(q admin.Question) (*admin.Explanation, error) {
 			return a.current.Load().plan.Explain(a.cache, q)
 		},
-		Table:     func() *rules.Table { return a.current.Load().cfg.Table() },
-		Upstreams: a.upstreamStats,
-		Config:    func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
-		Reload:    a.reloadCall,
-		Level:     a.level,
-		Log:       a.log,
+		Table:      func() *rules.Table { return a.current.Load().cfg.Table() },
+		Upstreams:  a.upstreamStats,
+		Config:     func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
+		Reload:     a.reloadCall,
+		Invalidate: func(ctx context.Context, o *admin.Order) (*proxy.Receipt, error) { return a.proxy.Invalidate(ctx, o) },
+		Graph:      func(of string) (*admin.Graph, error) { return a.proxy.Graph(of) },
+		Cache:      a.cache,
+		Level:      a.level,
+		Log:        a.log,
 	}
 }
 

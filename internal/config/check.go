@@ -76,10 +76,16 @@ func (l *loader) checkCache() {
 	for _, mistake := range encode.Check() {
 		l.refuse(append(location{"cache", "encode"}, mistake.Path...), mistake.Msg)
 	}
+	l.checkOnce(location{"cache", "targeted_fields"}, c.TargetedFields)
+	l.checkOnce(location{"cache", "tag_headers"}, c.TagHeaders)
+}
+
+// checkOnce refuses field names that stand in a list twice.
+func (l *loader) checkOnce(loc location, names []string) {
 	seen := map[string]int{}
-	for i, name := range c.TargetedFields {
+	for i, name := range names {
 		if j, ok := seen[fold(name)]; ok {
-			l.refuse(location{"cache", "targeted_fields", strconv.Itoa(i)}, fmt.Sprintf("stands here twice, first as number %d", j+1))
+			l.refuse(in(loc, strconv.Itoa(i)), fmt.Sprintf("stands here twice, first as number %d", j+1))
 		}
 		seen[fold(name)] = i
 	}

@@ -96,6 +96,8 @@ type Cache struct {
 	L2             L2            `yaml:"l2" doc:"The tier in Redis."`
 	Log            CacheLog      `yaml:"log" doc:"The invalidation log."`
 	Encode         Encode        `yaml:"encode" doc:"Encoded forms of stored responses, made here from the one that the upstream sends without a coding."`
+	TagHeaders     []string      `yaml:"tag_headers" default:"[Surrogate-Key, Cache-Tag, xkey]" format:"field" doc:"Response fields that hold tags, separated by spaces or commas. They reach trusted_proxies only."`
+	MaxTags        int           `yaml:"max_tags" default:"256" min:"1" doc:"Tags of a response, of at most 1 KiB each; over it: not stored, because what has lost a tag could not be purged by it."`
 	MaxVariants    int           `yaml:"max_variants" default:"32" min:"1" doc:"Stored responses of one key that differ by Vary; more: the oldest goes."`
 }
 
@@ -150,5 +152,7 @@ func (c *Config) RouteOptions() rules.Options {
 		TargetedFields:  c.Cache.TargetedFields,
 		MaxObjectBytes:  c.Cache.L1.MaxObjectBytes,
 		Encode:          c.Cache.Encode.spec(),
+		TagHeaders:      c.Cache.TagHeaders,
+		MaxTags:         c.Cache.MaxTags,
 	}
 }

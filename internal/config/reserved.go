@@ -14,17 +14,15 @@ var reservedKeys = map[string]string{
 
 	"cache.on_partition":    "invalidation across instances",
 	"cache.sweep":           "the Redis tier",
-	"cache.tag_headers":     "purging by tags",
-	"cache.max_tags":        "purging by tags",
 	"redis.wait_replicas":   "the invalidation log in Redis",
 	"cache.log.max_records": "the invalidation log in Redis",
 	"cache.log.max_pending": "the invalidation log in Redis",
 
-	"routes[].write":              "writing through the cache",
+	"routes[].write.mode":         "writing through the cache",
+	"routes[].write.methods":      "writing through the cache",
+	"routes[].write.behind":       "writing behind the cache",
 	"routes[].session":            "edge sessions",
 	"routes[].cache.refresh_at":   "refreshing ahead",
-	"routes[].cache.tags":         "purging by tags",
-	"routes[].cache.depends_on":   "dependencies",
 	"routes[].cache.adaptive_ttl": "adaptive lifetimes",
 	"routes[].cache.key.session":  "edge sessions",
 }

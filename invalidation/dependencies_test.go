@@ -1,0 +1,87 @@
+package invalidation
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestClosure(t *testing.T) {
+	later := time.Now().Add(time.Hour)
+	d := NewDependencies(100)
+	for uri, on := range map[string][]string{
+		"//h/a": {"tag:prices"}, "//h/b": {"url://h/a", "tag:stock"}, "//h/c": {"url://h/b"},
+		"//h/x": {"url://h/y"}, "//h/y": {"url://h/x"}, "//h/self": {"url://h/self"},
+	} {
+		if err := d.Declare(uri, on, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		of   Selector
+		want []string
+	}{
+		{Selector{KindTag, "prices"}, []string{"//h/a", "//h/b", "//h/c"}},
+		{Selector{KindTag, "stock"}, []string{"//h/b", "//h/c"}},
+		{Selector{KindTag, "none"}, nil},
+		{Selector{KindURL, "//h/b"}, []string{"//h/c"}},
+		{Selector{KindURL, "https://h/b"}, []string{"//h/c"}}, // of one scheme: what depends on it cannot tell
+		{Selector{KindURL, "//h/x"}, []string{"//h/y"}},       // a cycle
+		{Selector{KindURL, "//h/self"}, nil},
+		{Selector{Kind: KindAll}, nil},
+	} {
+		closed, more, err := d.Close([]Selector{tt.of})
+		var got []string
+		for _, s := range closed[1:] {
+			got = append(got, s.Value)
+		}
+		if err != nil || closed[0] != tt.of || !slices.Equal(got, tt.want) || more != (len(tt.want) > 0) {
+			t.Errorf("%v: %q, more %v, %v; want %q", tt.of, got, more, err, tt.want)
+		}
+	}
+}
+
+// TestClosureIsBounded: the bound is told, and is no purge of a part.
+func TestClosureIsBounded(t *testing.T) {
+	d := NewDependencies(MaxClosure + 10)
+	for i := range MaxClosure + 1 {
+		if err := d.Declare(fmt.Sprintf("//h/%d", i), []string{"tag:a"}, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := d.Close([]Selector{{KindTag, "a"}}); !errors.Is(err, ErrTooMany) {
+		t.Errorf("error %v", err)
+	}
+	if _, _, err := d.Close([]Selector{{KindTag, "b"}}); err != nil {
+		t.Errorf("another tag: %v", err)
+	}
+}
+
+func TestDeclarationsEnd(t *testing.T) {
+	now := time.Now()
+	d := NewDependencies(2)
+	for _, uri := range []string{"//h/a", "//h/b"} {
+		if err := d.Declare(uri, []string{"tag:a"}, now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Declare("//h/c", []string{"tag:a"}, now.Add(time.Hour)); !errors.Is(err, ErrTooMany) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	// The earlier declaration holds as long as its bearer may be stored.
+	if err := d.Declare("//h/a", []string{"tag:b"}, now.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Dependents("tag:a"); !slices.Equal(got, []string{"//h/a", "//h/b"}) {
+		t.Errorf("dependents of a: %q", got)
+	}
+	if !d.Wanted("tag:b") || !slices.Equal(d.Of("//h/a"), []string{"tag:b", "tag:a"}) {
+		t.Errorf("of /a: %q", d.Of("//h/a"))
+	}
+	d.Prune(now.Add(2 * time.Hour))
+	if d.Len() != 0 || len(d.dependents) != 0 || d.Wanted("tag:a") {
+		t.Error("something is left of what has ended")
+	}
+}

@@ -1,0 +1,115 @@
+package invalidation
+
+import (
+	"context"
+	"time"
+)
+
+// keepFor keeps a record until the log can be reached, and applies it here now.
+func (p *Purger) keepFor(r Record) (Record, Receipt, *waiting, error) {
+	if !p.pending.reserve() {
+		return r, Receipt{}, nil, ErrFull
+	}
+	r.At, r.Waits = time.Now(), false // who waits is not told of a record that is appended later
+	// Before it can be appended: State.Logged is told of what was applied.
+	applied := p.state.ApplyHere(r)
+	if err := p.pending.push(r); err != nil {
+		return r, Receipt{}, nil, err
+	}
+	select {
+	case p.kept <- struct{}{}:
+	default:
+	}
+	return r, Receipt{Applied: applied, Instances: 1, Acknowledged: 1, Pending: true}, nil, nil
+}
+
+// restore applies what waited for the log when the process ended.
+func (p *Purger) restore() {
+	list, err := p.pending.oldest(int(p.pending.n.Load()))
+	if err != nil {
+		// What cannot be read may select anything.
+		list = []kept{{Record: decode(nil)}}
+	}
+	for _, w := range list {
+		p.state.ApplyHere(w.Record)
+	}
+	p.kept <- struct{}{}
+}
+
+// Waiting returns how many purges wait for the log.
+func (p *Purger) Waiting() int {
+	if p.pending == nil {
+		return 0
+	}
+	return p.pending.Len()
+}
+
+const (
+	// drainEvery is how often it is tried to append what waits.
+	drainEvery = 100 * time.Millisecond
+	// drainAtOnce is how many are read, and removed, in one transaction.
+	drainAtOnce = 256
+)
+
+// Drain appends what waits for the log as soon as that can be reached, until ctx
+// ends.
+func (p *Purger) Drain(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.kept:
+		}
+		for p.Waiting() > 0 {
+			if p.Reached() == nil && p.drain(ctx) == nil {
+				continue
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(drainEvery):
+			}
+		}
+	}
+}
+
+// drain appends the oldest of what waits. What was appended and not removed, for
+// an error or the end of the process, is appended once more: it may end too
+// much, never too little.
+func (p *Purger) drain(ctx context.Context) error {
+	list, err := p.pending.oldest(drainAtOnce)
+	if err != nil {
+		return err
+	}
+	for i, w := range list {
+		if err = p.drainOne(ctx, w.Record); err != nil {
+			list = list[:i]
+			break
+		}
+	}
+	removed := p.pending.remove(list)
+	at := p.state.Birth()
+	if p.pending.Len() == 0 {
+		p.state.Logged(at)
+	}
+	if err != nil {
+		return err
+	}
+	return removed
+}
+
+func (p *Purger) drainOne(ctx context.Context, r Record) error {
+	if r.Strategy == TTL { // the log gives it a later time
+		r.TTL = max(r.TTL-time.Since(r.At), 0)
+	}
+	a, err := p.log.Append(ctx, r, false)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, local)
+	defer cancel()
+	if _, ok := p.appended(bounded, a.Record); !ok {
+		return bounded.Err()
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package invalidation
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Pending are the purges that wait for the log, in order, on disk. One process
+// has them at a time. Its methods are safe for concurrent use.
+type Pending struct {
+	db    *bolt.DB
+	limit int64
+	n     atomic.Int64 // those on the disk, and those that are being written
+}
+
+var pendingBucket = []byte("purges")
+
+// OpenPending opens the file, or makes it, for at most limit purges. More that
+// are there already stay.
+func OpenPending(file string, limit int) (*Pending, error) {
+	p := &Pending{limit: int64(limit)}
+	// It waits for no other process: the directory's lock keeps them away.
+	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: time.Second, NoFreelistSync: true})
+	if err == nil {
+		p.db = db
+		db.MaxBatchDelay = time.Millisecond
+		err = db.Update(func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists(pendingBucket)
+			if err == nil {
+				p.n.Store(int64(b.Stats().KeyN))
+			}
+			return err
+		})
+		if err != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the purges that wait for the log in %s: %w", file, err)
+	}
+	return p, nil
+}
+
+// Close closes the file.
+func (p *Pending) Close() error { return p.db.Close() }
+
+// Len returns how many there are.
+func (p *Pending) Len() int { return int(p.n.Load()) }
+
+// reserve takes a place for push, or reports that there is none.
+func (p *Pending) reserve() bool {
+	if p.n.Add(1) > p.limit {
+		p.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+// push keeps a record behind all others, for which reserve has taken a place.
+// When it returns without error it is on the disk.
+func (p *Pending) push(r Record) error {
+	err := p.db.Batch(func(tx *bolt.Tx) error {
+		b := tx.Bucket(pendingBucket)
+		seq, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		at := binary.BigEndian.AppendUint64(nil, uint64(r.At.UnixMilli()))
+		return b.Put(binary.BigEndian.AppendUint64(nil, seq), append(at, r.encode()...))
+	})
+	if err != nil {
+		p.n.Add(-1)
+		return fmt.Errorf("keep a purge for the log: %w", err)
+	}
+	return nil
+}
+
+// kept is a record that waits, and where.
+type kept struct {
+	Record
+	place []byte
+}
+
+// oldest returns the oldest records, so many at most.
+func (p *Pending) oldest(limit int) (list []kept, err error) {
+	err = p.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(pendingBucket).Cursor()
+		for k, v := c.First(); k != nil && len(list) < limit; k, v = c.Next() {
+			list = append(list, kept{readPending(v), append([]byte(nil), k...)})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// remove takes records away.
+func (p *Pending) remove(list []kept) error {
+	err := p.db.Update(func(tx *bolt.Tx) error {
+		b := tx.Bucket(pendingBucket)
+		for _, w := range list {
+			if err := b.Delete(w.place); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		p.n.Add(-int64(len(list)))
+	}
+	return err
+}
+
+// readPending reads a value; what is none of ours selects everything.
+func readPending(v []byte) Record {
+	if len(v) < 8 {
+		return decode(nil)
+	}
+	r := decode(v[8:])
+	r.At = time.UnixMilli(int64(binary.BigEndian.Uint64(v)))
+	return r
+}

@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/rfc9111"
+)
+
+// Receipt says what has become of an order.
+type Receipt struct {
+	invalidation.Receipt
+	Selected   int // selectors of the record, what depends on what was named among them
+	Hot        int // of a smart purge: keys in this instance's memory that were kept, and are fetched anew
+	Refreshing int // fetches that were begun here
+}
+
+// MarshalJSON implements json.Marshaler: the form of invalidation.Receipt, and what only this instance has done.
+func (r Receipt) MarshalJSON() ([]byte, error) {
+	b, err := r.Receipt.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	more, err := json.Marshal(struct {
+		Selected   int `json:"selected"`
+		Hot        int `json:"hot"`
+		Refreshing int `json:"refreshing"`
+	}{r.Selected, r.Hot, r.Refreshing})
+	if err != nil {
+		return nil, err
+	}
+	return append(append(b[:len(b)-1], ','), more[1:]...), nil
+}
+
+// Status is the status code that goes with it.
+func (r *Receipt) Status() int {
+	if r.Reached {
+		return http.StatusOK
+	}
+	return http.StatusAccepted
+}
+
+// Invalidate carries out an order. The error is an *OrderError where the order is wrong, matches invalidation.ErrFull where it cannot
+// be kept, and [invalidation.ErrTooMany] where too much depends on what it names; nothing was done then.
+func (p *Proxy) Invalidate(ctx context.Context, o *Order) (*Receipt, error) {
+	plan := p.plan.Load()
+	n, err := o.compile(plan)
+	if err != nil {
+		return nil, err
+	}
+	anybody := view{header: http.Header{}, method: http.MethodGet}
+	return p.invalidate(ctx, plan, &n, &anybody)
+}
+
+// invalidate logs a purge, lets go of what it has ended, and fetches anew what is to be. v is the client's request, as far as the keys
+// of the URLs hang on its fields.
+func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (*Receipt, error) {
+	var err error
+	if n.purge.Selectors, n.purge.Dependents, err = p.dependencies.Close(n.purge.Selectors); err != nil {
+		return nil, err
+	}
+	for i := range n.targets {
+		n.keys = append(n.keys, plan.keysOf(&n.targets[i], v)...)
+	}
+	var renewals []renewal
+	if n.refresh {
+		renewals = p.renewalsOf(n.targets, n.keys)
+	}
+	ends := n.purge.Strategy == invalidation.Immediate
+	if ends {
+		p.cache.Unshare(ctx, n.keys...)
+	}
+	receipt, err := p.purger.Purge(ctx, n.purge)
+	if err != nil {
+		if errors.Is(err, invalidation.ErrEmpty) || errors.Is(err, invalidation.ErrSelector) || errors.Is(err, invalidation.ErrStrategy) {
+			err = &OrderError{err.Error()}
+		}
+		return nil, err
+	}
+	r := &Receipt{Receipt: receipt, Selected: len(n.purge.Selectors)}
+	var hot [][16]byte
+	if ends || n.purge.Strategy == invalidation.Smart {
+		for _, key := range n.keys {
+			d := p.cache.DropKey(key)
+			r.Freed += d.Freed
+			hot = append(hot, d.Hot...)
+		}
+	}
+	for _, key := range hot {
+		renewals = append(renewals, p.renewalsUnder(key)...)
+	}
+	here := p.drops.of(receipt.Position)
+	r.Hot = here.hot + len(hot)
+	r.Refreshing = here.refreshing + p.renew(renewals)
+	return r, nil
+}
+
+// keysOf returns the keys under which a GET for t, with the fields of v, would be stored.
+func (p *Plan) keysOf(t *target, v *view) (keys [][16]byte) {
+	schemes := []string{t.Scheme}
+	if t.both {
+		schemes = []string{"http", "https"}
+	}
+	at := t.Target
+	for _, at.Scheme = range schemes {
+		for _, key := range p.keys(v, &at) {
+			if !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+// keys returns the keys under which a GET for target with the fields of v, or one that takes another route, would be stored. Where
+// header fields or cookies are in a route's key, requests with other fields have others.
+func (p *Plan) keys(v *view, target *rfc9111.Target) [][16]byte {
+	get := *v
+	get.method, get.target = http.MethodGet, *target
+	keys := [][16]byte{p.Table.Match(&get).AppendKey(nil, &get).Hash}
+	for _, get.route = range p.Table.Reaching(target) {
+		if key := get.route.AppendKey(nil, &get).Hash; !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Applied frees what a record has ended in memory, fetches anew what a smart one has kept, and returns how many responses it freed. It
+// is called once for each record that was applied.
+func (p *Proxy) Applied(r invalidation.Record) (freed int) {
+	d := p.cache.Drop(r)
+	if len(d.Hot) > 0 {
+		var renewals []renewal
+		for _, key := range d.Hot {
+			renewals = append(renewals, p.renewalsUnder(key)...)
+		}
+		p.drops.note(applied{at: r.Position, hot: len(d.Hot), refreshing: p.renew(renewals)})
+	}
+	return d.Freed
+}
