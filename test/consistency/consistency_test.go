@@ -42,8 +42,19 @@ func TestConsistency(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("seed %d", seed)
+	r := run(t, settings{lease: lease, timeout: 100 * time.Millisecond}, usual, &deck{rng: rand.New(rand.NewPCG(seed, 0)), kinds: faults()})
+	t.Logf("\n%s", r)
+	r.judge(t)
+	if r.load.history.operations() < *operationsFlag || len(r.had) < *faultsFlag {
+		t.Errorf("%d operations and %d faults within %v, want %d and %d", r.load.history.operations(), len(r.had), *limitFlag, *operationsFlag, *faultsFlag)
+	}
+}
+
+// run lets clients work and faults come over a site until there were enough of
+// both, the time is up, or the promise is broken.
+func run(t *testing.T, c settings, r rates, d *deck) *report {
 	all := units()
-	s := startSite(t, time.Now(), all, settings{lease: lease, timeout: 100 * time.Millisecond})
+	s := startSite(t, time.Now(), all, c)
 	l := newLoad(s, all)
 	s.origin.failing.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), *limitFlag)
@@ -51,42 +62,27 @@ func TestConsistency(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.run(ctx, usual)
+		l.run(ctx, r)
 	}()
-	had := trouble(ctx, s, l, &shuffled{rng: rand.New(rand.NewPCG(seed, 0))}, *faultsFlag)
-	for ctx.Err() == nil && int(l.count.Load()) < *operationsFlag {
-		pause(ctx, lease)
-	}
-	if ctx.Err() != nil {
-		t.Errorf("%d operations and %d faults within %v, want %d and %d", int(l.count.Load()), len(had), *limitFlag, *operationsFlag, *faultsFlag)
+	var had []befallen
+	for n := 0; ctx.Err() == nil && !l.broken.Load() && (len(had) < *faultsFlag || int(l.count.Load()) < *operationsFlag); n++ {
+		if n%8 == 0 {
+			l.rest()
+		}
+		had = append(had, s.befall(d)...)
+		pause(ctx, s.lease)
 	}
 	cancel()
 	<-ended
-	r := l.report(had)
-	t.Logf("\n%s", r)
-	r.judge(t)
+	return l.report(had)
 }
 
-// trouble lets faults come over the site until there were so many, with quiet
-// times in between.
-func trouble(ctx context.Context, s *site, l *load, d *shuffled, count int) (had []befallen) {
-	for n := 0; len(had) < count && ctx.Err() == nil; n++ {
-		if n%8 == 0 { // all leases from before are renewed or have ended by then
-			pause(ctx, 2*lease)
-			l.quiet.Store(true)
-			time.Sleep(2 * lease)
-			l.quiet.Store(false)
-		}
-		had = append(had, s.befall(d)...)
-		pause(ctx, lease)
-		select {
-		case r := <-l.violated:
-			s.t.Logf("at %v: %s on instance %d gave version %d, which was purged before it was asked: %s", s.now(), r.page, r.instance, r.version, r.status)
-			return had
-		default:
-		}
-	}
-	return had
+// rest is a quiet time: what comes from faults before it is over by then.
+func (l *load) rest() {
+	time.Sleep(2 * l.site.lease)
+	l.quiet.Store(true)
+	time.Sleep(2 * l.site.lease)
+	l.quiet.Store(false)
 }
 
 // report is what a run has come to.

@@ -3,6 +3,7 @@ package consistency
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -116,28 +117,28 @@ func (s *site) signal(pid int, signal syscall.Signal) {
 	}
 }
 
-// shuffled deals the kinds out in random order, each once in each round.
-type shuffled struct {
-	rng  *rand.Rand
-	deck []fault
+// deck deals the kinds out in random order, each once in each round.
+type deck struct {
+	rng   *rand.Rand
+	kinds []fault
+	left  []fault
 }
 
-func (d *shuffled) next() fault {
-	if len(d.deck) == 0 {
-		d.deck = faults()
-		d.rng.Shuffle(len(d.deck), func(i, j int) { d.deck[i], d.deck[j] = d.deck[j], d.deck[i] })
+func (d *deck) next() fault {
+	if len(d.left) == 0 {
+		d.left = slices.Clone(d.kinds)
+		d.rng.Shuffle(len(d.left), func(i, j int) { d.left[i], d.left[j] = d.left[j], d.left[i] })
 	}
-	f := d.deck[0]
-	d.deck = d.deck[1:]
+	f := d.left[0]
+	d.left = d.left[1:]
 	return f
 }
 
-// partner takes the next but one out of the deck where it may come together with
-// f: an instance that is stopped while Redis is emptied, say.
-func (d *shuffled) partner(f fault) (fault, bool) {
-	for i, other := range d.deck {
+// partner takes out of the deck what may come together with f: an instance that is stopped while Redis is emptied, say.
+func (d *deck) partner(f fault) (fault, bool) {
+	for i, other := range d.left {
 		if other.redis != f.redis {
-			d.deck = append(d.deck[:i:i], d.deck[i+1:]...)
+			d.left = slices.Delete(d.left, i, i+1)
 			return other, true
 		}
 	}
@@ -146,13 +147,15 @@ func (d *shuffled) partner(f fault) (fault, bool) {
 
 // befall lets one fault or two at a time come over the site, and returns when
 // they are over.
-func (s *site) befall(d *shuffled) (list []befallen) {
+func (s *site) befall(d *deck) (list []befallen) {
 	f := d.next()
 	list = append(list, befallen{f.name, s.now(), 0})
 	ends := []func(){f.begin(s, d.rng)}
-	if other, ok := d.partner(f); ok && d.rng.IntN(4) == 0 {
-		list = append(list, befallen{other.name, s.now(), 0})
-		ends = append(ends, other.begin(s, d.rng))
+	if d.rng.IntN(4) == 0 {
+		if other, ok := d.partner(f); ok {
+			list = append(list, befallen{other.name, s.now(), 0})
+			ends = append(ends, other.begin(s, d.rng))
+		}
 	}
 	time.Sleep(time.Duration((f.lasts[0] + d.rng.Float64()*(f.lasts[1]-f.lasts[0])) * float64(s.lease)))
 	for i, end := range ends {

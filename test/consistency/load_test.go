@@ -20,9 +20,9 @@ type load struct {
 	pages []string
 	of    []int // the unit of each page
 	// acknowledged is the newest version of each unit whose purge was acknowledged
-	// as complete; a reader that finds less says so at once.
+	// as complete, so that a reader can tell at once.
 	acknowledged []atomic.Int32
-	violated     chan read
+	broken       atomic.Bool  // a reader has found less
 	count        atomic.Int64 // of operations
 
 	quiet atomic.Bool // no fault is under way, nor was one lately
@@ -34,7 +34,7 @@ type load struct {
 }
 
 func newLoad(s *site, units []*unit) *load {
-	l := &load{site: s, units: units, acknowledged: make([]atomic.Int32, len(units)), violated: make(chan read, 1), failed: map[string]int{}}
+	l := &load{site: s, units: units, acknowledged: make([]atomic.Int32, len(units)), failed: map[string]int{}}
 	for i, u := range units {
 		for _, page := range u.pages {
 			l.pages, l.of = append(l.pages, page), append(l.of, i)
@@ -104,10 +104,7 @@ func (l *load) readAll(ctx context.Context, n *node, between time.Duration) {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		case r.version < version(must):
-			select {
-			case l.violated <- r:
-			default:
-			}
+			l.broken.Store(true)
 		}
 		seen = append(seen, r)
 		l.count.Add(1)
@@ -214,7 +211,7 @@ func (l *load) purge(c *http.Client, w *write) (complete bool, err error) {
 	if err := json.Unmarshal(text, &r); err != nil || res.StatusCode != http.StatusOK && res.StatusCode != http.StatusAccepted {
 		return false, fmt.Errorf("status %d %.200s", res.StatusCode, text)
 	}
-	w.answer = strings.TrimSpace(string(text))
+	w.answer = strings.Join(strings.Fields(string(text)), " ")
 	if r.Complete != (res.StatusCode == http.StatusOK) {
 		return false, fmt.Errorf("status %d with complete=%v", res.StatusCode, r.Complete)
 	}

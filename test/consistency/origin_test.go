@@ -112,8 +112,9 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	page := r.URL.Path
-	if language := r.Header.Get("Accept-Language"); u.fields["Vary"] != "" {
+	page, language := r.URL.Path, ""
+	if u.fields["Vary"] != "" {
+		language = r.Header.Get("Accept-Language")
 		page += " " + language
 	}
 	a := answered{page: page, instance: r.Header.Get("X-Instance"), begin: time.Since(o.since), version: version(u.version.Load()), status: http.StatusOK}
@@ -133,7 +134,7 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for name, value := range u.fields {
 		h.Set(name, value)
 	}
-	tag := fmt.Sprintf(`"%d"`, a.version)
+	tag := fmt.Sprintf(`"%d%s"`, a.version, language)
 	h.Set("Cache-Control", "max-age=3600, stale-if-error=3600")
 	h.Set("Etag", tag)
 	if r.Header.Get("If-None-Match") == tag {
