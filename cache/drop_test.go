@@ -27,12 +27,11 @@ func (w *world) tagged(uri string, l Labels) *Entry {
 // apply logs a record as a purger would, and returns it.
 func (w *world) apply(strategy invalidation.Strategy, selectors ...invalidation.Selector) invalidation.Record {
 	w.t.Helper()
-	var record invalidation.Record
-	purger := invalidation.NewPurger(w.log, w.State(), func(r invalidation.Record) int { record = r; return 0 })
-	if _, err := purger.Purge(context.Background(), invalidation.Purge{Selectors: selectors, Strategy: strategy}); err != nil {
+	receipt, err := w.purger.Purge(context.Background(), invalidation.Purge{Selectors: selectors, Strategy: strategy})
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	return record
+	return invalidation.Record{Position: receipt.Position, Selectors: selectors, Strategy: strategy}
 }
 
 func tag(name string) invalidation.Selector {

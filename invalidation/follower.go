@@ -47,6 +47,7 @@ type Follower struct {
 
 	mu    sync.Mutex // guards the following; records are applied under it
 	known time.Time  // when this epoch was first seen
+	head  Position   // of the log, when it was looked at last
 	away  error      // why the log was not reached the last time; nil: it was
 	tell  map[string]struct{}
 	heard map[string]Position // what other instances have reported to this one
@@ -100,6 +101,28 @@ func (f *Follower) Reached() error {
 	return f.away
 }
 
+// Lag returns how many records are in the log, as far as is known, that have not
+// been applied here.
+func (f *Follower) Lag() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	applied := f.state.Applied()
+	if applied.Epoch != f.head.Epoch || applied.Seq >= f.head.Seq {
+		return 0
+	}
+	return uint64(f.head.Seq - applied.Seq)
+}
+
+// Members returns the instances that the log knows of; of one that is alone, it
+// alone.
+func (f *Follower) Members(ctx context.Context) ([]Member, error) {
+	if f.o.Lease == 0 {
+		return []Member{{ID: f.o.ID, Applied: f.state.Applied()}}, nil
+	}
+	members, _, err := f.log.Members(ctx)
+	return members, err
+}
+
 // Run follows the log until ctx ends, and then leaves the register: after that
 // the instance must answer nothing from its copies. It must not be called again.
 func (f *Follower) Run(ctx context.Context) error {
@@ -108,8 +131,10 @@ func (f *Follower) Run(ctx context.Context) error {
 	running.Go(func() { f.free(ctx) })
 	f.keep(ctx)
 	running.Wait()
-	f.state.lend(time.Time{})
-	_ = f.log.Leave(context.WithoutCancel(ctx), f.o.ID) // where that fails it is forgotten after a lease
+	if f.o.Lease > 0 {
+		f.state.lend(time.Time{})
+		_ = f.log.Leave(context.WithoutCancel(ctx), f.o.ID) // where that fails it is forgotten after a lease
+	}
 	return nil
 }
 
@@ -185,6 +210,9 @@ func (f *Follower) sync(ctx context.Context) error {
 func (f *Follower) report() Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.o.Lease == 0 {
+		return Report{Applied: f.state.Applied()}
+	}
 	tell := slices.Collect(maps.Keys(f.tell))
 	clear(f.tell)
 	return Report{ID: f.o.ID, Applied: f.state.Applied(), Lease: f.o.Lease, Tell: tell}
@@ -210,6 +238,7 @@ func (f *Follower) reached(err error, tell []string) {
 func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.head = s.Head
 	applied := f.state.Applied()
 	if applied.Epoch != s.Head.Epoch {
 		f.known = time.Now()

@@ -395,8 +395,8 @@ func TestPendingKeepsTheOrder(t *testing.T) {
 		Selectors: []Selector{{KindTag, "t"}, {Kind: KindAll}},
 	}
 	for i := range 20 {
-		if !p.reserve() {
-			t.Fatal("no room")
+		if err := p.reserve(); err != nil {
+			t.Fatal(err)
 		}
 		want.Origin = string(rune('a' + i))
 		if err := p.push(want); err != nil {

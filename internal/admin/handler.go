@@ -31,6 +31,8 @@ type Options struct {
 	Table   func() *rules.Table
 	// Upstreams returns how the upstreams in use fare, by their names.
 	Upstreams func() map[string]upstream.Stats
+	// Instances returns the instances that share the log of purges.
+	Instances func(context.Context) ([]Instance, error)
 	Config    func() json.RawMessage // with secrets masked
 	// Reload loads the configuration anew. Where that is refused the error is a *Problem with the mistakes.
 	Reload func(ctx context.Context) (Reloaded, error)
@@ -82,6 +84,7 @@ func init() {
 		{"GET", "/v1/entries", ScopeRead, searchParams, "The stored responses in memory, by key.", serve(searchOf, (*Handler).entries)},
 		{"GET", "/v1/entries/{key}", ScopeRead, nil, "What is stored under one key.", serve(keyOf, (*Handler).entry)},
 		{"GET", "/v1/explain", ScopeRead, questionParams, "What would be done with a request, and why.", serve(question, (*Handler).explain)},
+		{"GET", "/v1/instances", ScopeRead, pageParams, "The instances that share the log of purges, and how far each has applied it.", serve(pageOf, (*Handler).instances)},
 		{"POST", "/v1/invalidate", ScopePurge, nil, "Purges what is named, and what depends on it.", (*Handler).invalidate},
 		{"PUT", "/v1/log-level", ScopeAdmin, nil, "Sets the level of the log until the next reload that changes it.", serve(body[LogLevel], (*Handler).setLevel)},
 		{"GET", "/v1/openapi.yaml", ScopeRead, nil, "The description of this API.", (*Handler).openapi},
