@@ -25,8 +25,11 @@ var (
 	seedFlag       = flag.Uint64("seed", 0, "of the order of the faults; 0: any")
 )
 
-// lease is short so that a run is.
-const lease = 500 * time.Millisecond
+// The lease is short so that a run is.
+const (
+	lease   = 500 * time.Millisecond
+	timeout = 100 * time.Millisecond
+)
 
 var usual = rates{readers: 6, writers: 6, pause: 25 * time.Millisecond, rest: 150 * time.Millisecond}
 
@@ -42,7 +45,10 @@ func TestConsistency(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("seed %d", seed)
-	r := run(t, settings{lease: lease, timeout: 100 * time.Millisecond}, usual, &deck{rng: rand.New(rand.NewPCG(seed, 0)), kinds: faults()})
+	r := run(t, plan{
+		settings: settings{lease: lease, timeout: timeout}, rates: usual, deck: &deck{rng: rand.New(rand.NewPCG(seed, 0)), kinds: faults()},
+		operations: *operationsFlag, faults: *faultsFlag, limit: *limitFlag,
+	})
 	t.Logf("\n%s", r)
 	r.judge(t)
 	if r.load.history.operations() < *operationsFlag || len(r.had) < *faultsFlag {
@@ -50,26 +56,34 @@ func TestConsistency(t *testing.T) {
 	}
 }
 
-// run lets clients work and faults come over a site until there were enough of
-// both, the time is up, or the promise is broken.
-func run(t *testing.T, c settings, r rates, d *deck) *report {
+// plan is a run.
+type plan struct {
+	settings
+	rates
+	deck               *deck
+	operations, faults int           // it goes on until there were so many of both,
+	limit              time.Duration // until this is over, or until the promise is broken
+}
+
+// run lets clients work, and faults come over a site.
+func run(t *testing.T, p plan) *report {
 	all := units()
-	s := startSite(t, time.Now(), all, c)
+	s := startSite(t, time.Now(), all, p.settings)
 	l := newLoad(s, all)
 	s.origin.failing.Store(true)
-	ctx, cancel := context.WithTimeout(t.Context(), *limitFlag)
+	ctx, cancel := context.WithTimeout(t.Context(), p.limit)
 	defer cancel()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		l.run(ctx, r)
+		l.run(ctx, p.rates)
 	}()
 	var had []befallen
-	for n := 0; ctx.Err() == nil && !l.broken.Load() && (len(had) < *faultsFlag || int(l.count.Load()) < *operationsFlag); n++ {
-		if n%8 == 0 {
+	for n := 0; ctx.Err() == nil && !l.broken.Load() && (len(had) < p.faults || int(l.count.Load()) < p.operations); n++ {
+		if n%6 == 0 {
 			l.rest()
 		}
-		had = append(had, s.befall(d)...)
+		had = append(had, s.befall(p.deck)...)
 		pause(ctx, s.lease)
 	}
 	cancel()

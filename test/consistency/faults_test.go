@@ -82,6 +82,16 @@ func faults() []fault {
 			n.relay.Slow(time.Duration(rng.Int64N(int64(s.lease))))
 			return func() { n.relay.Slow(0) }
 		}, [2]float64{0.5, 3}},
+		{"link slow, then silent", false, func(s *site, rng *rand.Rand) func() {
+			n := s.some(rng)
+			n.relay.Slow(time.Duration(rng.Int64N(int64(s.lease / 4))))
+			time.Sleep(s.lease)
+			n.relay.Silence(true)
+			return func() {
+				n.relay.Slow(0)
+				n.relay.Silence(false)
+			}
+		}, [2]float64{1, 2}},
 		{"link silent while Redis is emptied", true, func(s *site, rng *rand.Rand) func() {
 			n := s.some(rng)
 			n.relay.Silence(true)

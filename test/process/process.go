@@ -230,6 +230,16 @@ func Build(path string, flags ...string) error {
 	return nil
 }
 
+// Root returns the directory of the module.
+func Root(t testing.TB) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 func moduleRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
