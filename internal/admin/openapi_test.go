@@ -70,6 +70,7 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"RoutePage": reflect.TypeFor[Page[Route]](), "Route": reflect.TypeFor[Route](), "Problem": reflect.TypeFor[Problem](),
 		"Order": reflect.TypeFor[Order](), "Receipt": reflect.TypeFor[Receipt](), "EntryPage": reflect.TypeFor[Page[Entry]](),
 		"Entry": reflect.TypeFor[Entry](), "Graph": reflect.TypeFor[Graph](), "Edge": reflect.TypeFor[Edge](),
+		"InstancePage": reflect.TypeFor[Page[Instance]](), "Instance": reflect.TypeFor[Instance](),
 		"UpstreamPage": reflect.TypeFor[Page[Upstream]](), "Upstream": reflect.TypeFor[Upstream](), "UpstreamTarget": reflect.TypeFor[UpstreamTarget](),
 	}
 	schemas := readDocument(t).Components.Schemas
