@@ -104,6 +104,8 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 		case !e.retained(q.Now):
 		case e.Rule != q.Rule:
 			s.reason = rfc9111.ReasonRuleChanged
+		case standing == invalidation.Invalid && c.state.CutOff(q.Now) == invalidation.Bypass:
+			s.reason = rfc9111.ReasonUnsure
 		case standing == invalidation.Invalid:
 			s.reason = rfc9111.ReasonPurged
 		case !e.SelectedBy(q.Fields):

@@ -43,6 +43,7 @@ func TestCutOff(t *testing.T) {
 // what was forgotten is validated all the same.
 func TestAnotherEpoch(t *testing.T) {
 	w := newWorld(t)
+	w.State().SetOnPartition(invalidation.Serve)
 	w.keep(response{uri: "http://h/", sent: start, header: fields("Cache-Control: max-age=60", `Etag: "1"`)})
 	purged := w.tagged("http://h/purged", Labels{Tags: []string{"a"}})
 	w.apply(invalidation.Immediate, tag("a"))

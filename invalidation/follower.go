@@ -44,6 +44,7 @@ type Follower struct {
 	state *State
 	wake  chan struct{} // asks Run to synchronize now
 	freed chan Record   // records whose memory is to be freed
+	tried chan struct{} // closed when Run has synchronized once, or could not
 
 	mu    sync.Mutex // guards the following; records are applied under it
 	known time.Time  // when this epoch was first seen
@@ -65,7 +66,7 @@ func NewFollower(log Log, s *State, o FollowerOptions) *Follower {
 		o.ID = newID()
 	}
 	f := &Follower{
-		o: o, log: log, state: s, wake: make(chan struct{}, 1), freed: make(chan Record, housekeeping),
+		o: o, log: log, state: s, wake: make(chan struct{}, 1), freed: make(chan Record, housekeeping), tried: make(chan struct{}),
 		tell: map[string]struct{}{}, heard: map[string]Position{}, moved: make(chan struct{}),
 	}
 	if o.Lease > 0 {
@@ -89,6 +90,16 @@ func newID() string {
 		host = "instance"
 	}
 	return host + "-" + hex.EncodeToString(b[:])
+}
+
+// Ready returns when Run has read the log for the first time, when it has failed
+// to, or when ctx ends. What is requested from an origin before that is born in no
+// epoch, and is Unsure to everybody.
+func (f *Follower) Ready(ctx context.Context) {
+	select {
+	case <-f.tried:
+	case <-ctx.Done():
+	}
 }
 
 // ID names this instance in the register.
@@ -144,10 +155,13 @@ func (f *Follower) keep(ctx context.Context) {
 	if every <= 0 {
 		every = time.Second
 	}
-	for {
+	for first := true; ; first = false {
 		pause := every
 		if f.sync(ctx) != nil {
 			pause = min(every, 100*time.Millisecond)
+		}
+		if first {
+			close(f.tried)
 		}
 		timer := time.NewTimer(pause)
 		select {

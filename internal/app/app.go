@@ -235,6 +235,9 @@ func (a *App) Run(ctx context.Context) error {
 		run.start("redis", a.redis.watch, nil)
 		run.start("log of purges", a.follow, nil)
 		run.start("purges that wait", a.purger.Drain, nil)
+		first, cancel := context.WithTimeout(ctx, firstRead)
+		a.purger.Ready(first)
+		cancel()
 	}
 	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
@@ -269,6 +272,9 @@ func (a *App) Run(ctx context.Context) error {
 	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
 }
+
+// firstRead is how long requests wait, at a start, until the log of purges has been read. A log that cannot be reached is not waited for.
+const firstRead = 2 * time.Second
 
 // pruneEvery is how often purges are forgotten that are older than anything stored.
 const pruneEvery = time.Minute
