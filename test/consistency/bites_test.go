@@ -46,8 +46,10 @@ var bites = []bite{
 `}},
 	},
 	{
-		name: "a fetch is joined that a purge has overtaken",
-		edits: []edit{{"invalidation/check.go", `	checked := st.checked.Load()
+		// Either alone is enough: who has joined is let go when the head has come, and
+		// with it the tags.
+		name: "a fetch is joined that a purge has overtaken, and its response shared",
+		edits: []edit{{"proxy/admit.go", "	case f.p.cache.State().Check(&f.stamp, f) == invalidation.Invalid:\n", "	case false && f.p.cache.State().Check(&f.stamp, f) == invalidation.Invalid:\n"}, {"invalidation/check.go", `	checked := st.checked.Load()
 	if checked > s.tick.Load() {
 		return true
 	}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { process.Main(m) }
 var (
 	operationsFlag = flag.Int("operations", 0, "TestConsistency goes on until there were so many reads and writes")
 	faultsFlag     = flag.Int("faults", 2*len(faults()), "TestConsistency goes on until there were so many faults")
-	limitFlag      = flag.Duration("limit", 90*time.Second, "TestConsistency ends, and fails, when it takes longer")
+	limitFlag      = flag.Duration("limit", 3*time.Minute, "TestConsistency ends, and fails, when it takes longer")
 	seedFlag       = flag.Uint64("seed", 0, "of the order of the faults; 0: any")
 )
 
@@ -84,7 +84,7 @@ func run(t *testing.T, p plan) *report {
 			l.rest()
 		}
 		had = append(had, s.befall(p.deck)...)
-		pause(ctx, s.lease)
+		pause(ctx, 2*s.lease)
 	}
 	cancel()
 	<-ended
@@ -105,6 +105,7 @@ type report struct {
 	had         []befallen
 	hits        int
 	complete    int
+	pending     int // purges that waited on disk for Redis
 	violations  []violation
 	verdict     verdict
 	checked     time.Duration
@@ -121,6 +122,9 @@ func (l *load) report(had []befallen) *report {
 	for _, w := range l.history.writes {
 		if w.acknowledged < never {
 			r.complete++
+		}
+		if w.pending {
+			r.pending++
 		}
 	}
 	begin := time.Now()
@@ -140,6 +144,7 @@ func (r *report) String() string {
 	fmt.Fprintf(&b, "operations: %d, of which %d reads and %d writes, in %v\n", h.operations(), len(h.reads), len(h.writes), r.load.site.now().Round(time.Second))
 	fmt.Fprintf(&b, "reads that were hits: %s\n", share(r.hits, len(h.reads)))
 	fmt.Fprintf(&b, "purges acknowledged as complete: %s\n", share(r.complete, len(h.writes)))
+	fmt.Fprintf(&b, "purges that waited on disk for Redis: %s\n", share(r.pending, len(h.writes)))
 	fmt.Fprintf(&b, "answers of the origin that were out of date when they were given: %s\n", share(r.late, r.asked))
 	kinds := map[string]int{}
 	for _, f := range r.had {

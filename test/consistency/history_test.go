@@ -29,6 +29,7 @@ type write struct {
 	begin, sent  time.Duration // before it was raised; when it had been, and before the purge was sent
 	acknowledged time.Duration // as complete; never where it was not
 	instance     int           // that was asked for the purge
+	pending      bool          // it waits on disk
 	how, answer  string
 }
 

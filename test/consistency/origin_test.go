@@ -150,9 +150,9 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // several purges to overtake it.
 func thinking() time.Duration {
 	switch n := rand.IntN(10); {
-	case n < 5:
+	case n < 4:
 		return rand.N(5 * time.Millisecond)
-	case n < 9:
+	case n < 7:
 		return rand.N(50 * time.Millisecond)
 	}
 	return rand.N(600 * time.Millisecond)
