@@ -62,6 +62,7 @@ func units() (list []*unit) {
 		add(fmt.Sprintf(`"urls": ["http://%s%s"]`, host, path), "PURGE "+path, "Vary: Accept-Language", path+" en", path+" de")
 	}
 	add(`"tags": ["prices"]`, "PURGE / Surrogate-Key: prices", "", "/depends/a", "/depends/b")
+	add(`"tags": ["stock"]`, "PURGE / Cache-Tag: stock", "X-Cache-Depends-On: tag:stock", "/declares/a", "/declares/b")
 	add(`"groups": ["offers"]`, "", `Cache-Groups: "offers"`, "/group/a", "/group/b")
 	for _, u := range list {
 		u.version.Store(1)
