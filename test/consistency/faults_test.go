@@ -57,6 +57,10 @@ func faults() []fault {
 			s.redis.Do("FLUSHALL")
 			return moment
 		}, [2]float64{0, 0.5}},
+		{"Redis full", true, func(s *site, _ *rand.Rand) func() {
+			s.redis.Do("CONFIG", "SET", "maxmemory", "1")
+			return func() { s.redis.Do("CONFIG", "SET", "maxmemory", "0") }
+		}, [2]float64{0.2, 2}},
 		{"instance stopped and continued", false, func(s *site, rng *rand.Rand) func() {
 			p := s.some(rng).process.Load()
 			s.signal(p.PID(), syscall.SIGSTOP)
@@ -65,6 +69,11 @@ func faults() []fault {
 		{"instance killed and started", false, func(s *site, rng *rand.Rand) func() {
 			n := s.some(rng)
 			n.process.Load().Kill()
+			return func() { s.start(n) }
+		}, [2]float64{0, 1.5}},
+		{"instance ended and started", false, func(s *site, rng *rand.Rand) func() {
+			n := s.some(rng)
+			n.process.Load().Stop()
 			return func() { s.start(n) }
 		}, [2]float64{0, 1.5}},
 		{"link cut", false, func(s *site, rng *rand.Rand) func() {

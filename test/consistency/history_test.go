@@ -28,6 +28,7 @@ type write struct {
 	version      version
 	begin, sent  time.Duration // before it was raised; when it had been, and before the purge was sent
 	acknowledged time.Duration // as complete; never where it was not
+	answered     time.Duration // at all, as accepted; never where it was not
 	instance     int           // that was asked for the purge
 	pending      bool          // it waits on disk
 	how, answer  string
@@ -44,16 +45,40 @@ type history struct {
 
 func (h *history) operations() int { return len(h.reads) + len(h.writes) }
 
+// at returns the history as those see it who speak with one instance only. To
+// them more is promised: a purge that this instance has accepted holds there at
+// once, be it complete, in the log only, or waiting on disk for Redis.
+func (h *history) at(instance int) *history {
+	local := &history{}
+	for _, r := range h.reads {
+		if r.instance == instance {
+			local.reads = append(local.reads, r)
+		}
+	}
+	for _, w := range h.writes {
+		if w.instance == instance {
+			w.acknowledged = w.answered
+		}
+		local.writes = append(local.writes, w)
+	}
+	return local
+}
+
 // violation is a read that must not have been.
 type violation struct {
 	read
-	write // the latest that had been acknowledged when the read began; or the one that had not begun when it ended; or none
+	write      // the latest that had been acknowledged when the read began; or the one that had not begun when it ended; or none
+	local bool // only those who speak with this one instance were promised more
 }
 
 func (v violation) String() string {
 	r, w := &v.read, &v.write
 	if w.version > r.version {
-		return fmt.Sprintf("register %d: %s on instance %d from %v to %v gave version %d (%s), but version %d was raised at %v, purged by %s on instance %d at %v, and acknowledged at %v: %s",
+		whom := "to all"
+		if v.local {
+			whom = "to this instance alone"
+		}
+		return fmt.Sprintf("register %d: %s on instance %d from %v to %v gave version %d (%s), but version %d was raised at %v, purged by %s on instance %d at %v, and acknowledged "+whom+" at %v: %s",
 			r.register, r.page, r.instance, r.begin, r.end, r.version, r.status, w.version, w.begin, w.how, w.instance, w.sent, w.acknowledged, w.answer)
 	}
 	raised := "was never raised"
@@ -84,16 +109,16 @@ func (h *history) violations() (found []violation) {
 	for _, r := range h.reads {
 		before := acknowledged[r.register]
 		if i := sort.Search(len(before), func(i int) bool { return before[i].acknowledged >= r.begin }); i > 0 && before[i-1].version > r.version {
-			found = append(found, violation{r, before[i-1]})
+			found = append(found, violation{read: r, write: before[i-1]})
 		}
 		of := raised[r.register]
 		i := sort.Search(len(of), func(i int) bool { return of[i].version >= r.version })
 		switch {
 		case r.version == 1: // as at the beginning
 		case i == len(of):
-			found = append(found, violation{r, write{}})
+			found = append(found, violation{read: r})
 		case of[i].begin > r.end:
-			found = append(found, violation{r, of[i]})
+			found = append(found, violation{read: r, write: of[i]})
 		}
 	}
 	slices.SortFunc(found, func(a, b violation) int { return cmp.Compare(a.read.end, b.read.end) })

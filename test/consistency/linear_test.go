@@ -139,3 +139,10 @@ func (h *history) check(each time.Duration) (v verdict) {
 	}
 	return v
 }
+
+func (v *verdict) add(other verdict) {
+	v.pieces += other.pieces
+	v.longest = max(v.longest, other.longest)
+	v.illegal = append(v.illegal, other.illegal...)
+	v.undecided = append(v.undecided, other.undecided...)
+}

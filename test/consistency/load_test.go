@@ -162,7 +162,7 @@ func (l *load) writeAll(ctx context.Context, mine []int, between time.Duration) 
 		if rand.IntN(2) == 0 {
 			i = mine[rand.IntN(len(mine))]
 		}
-		w := write{register: i, instance: rand.IntN(instances), acknowledged: never}
+		w := write{register: i, instance: rand.IntN(instances), acknowledged: never, answered: never}
 		quiet := l.quiet.Load()
 		w.begin = l.site.now()
 		w.version = version(l.units[i].version.Add(1))
@@ -171,8 +171,10 @@ func (l *load) writeAll(ctx context.Context, mine []int, between time.Duration) 
 		switch at := l.site.now(); {
 		case err != nil:
 			l.fail("purge", err)
-		case complete:
-			w.acknowledged = at
+		case !complete:
+			w.answered = at
+		default:
+			w.acknowledged, w.answered = at, at
 			l.acknowledged[i].Store(int32(w.version))
 			if quiet && l.quiet.Load() {
 				took = append(took, at-w.sent)
@@ -223,12 +225,16 @@ func (l *load) purge(c *http.Client, w *write) (complete bool, err error) {
 	return r.Complete, nil
 }
 
-// order makes the request for a purge: by either door, immediate or lazy.
+// order makes the request for a purge: by either door, immediate or lazy, at times
+// by who has no patience.
 func (l *load) order(w *write) (req *http.Request, err error) {
 	u, p := l.units[w.register], l.site.nodes[w.instance].process.Load()
-	strategy := []string{"immediate", "lazy"}[rand.IntN(2)]
+	strategy, patience := []string{"immediate", "lazy"}[rand.IntN(2)], "10s"
+	if rand.IntN(10) == 0 { // it is accepted, and not complete where an instance is away
+		patience = "50ms"
+	}
 	if u.purge == "" || rand.IntN(2) == 0 {
-		w.how = fmt.Sprintf(`{%s, "strategy": %q, "wait": "all"}`, u.order, strategy)
+		w.how = fmt.Sprintf(`{%s, "strategy": %q, "wait": "all", "timeout": %q}`, u.order, strategy, patience)
 		req, err = http.NewRequest(http.MethodPost, p.Admin+"/v1/invalidate", strings.NewReader(w.how))
 		if err == nil {
 			req.Header.Set("Content-Type", "application/json")
@@ -245,5 +251,6 @@ func (l *load) order(w *write) (req *http.Request, err error) {
 		req.Header.Set(strings.TrimSuffix(f[2], ":"), f[3])
 	}
 	req.Header.Set("X-Purge-Strategy", strategy)
+	req.Header.Set("X-Purge-Timeout", patience)
 	return req, nil
 }
