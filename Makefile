@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos security bench bench-peers collector coldkey encodings fuzz cover clean image
+.PHONY: help run build test lint generate conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,9 +32,9 @@ build: ## build the static binary bin/cacheproxy
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
 	test/needs.sh redis-server
 	bad=0; \
-	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos) || bad=1; \
+	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos -e /test/consistency) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
-	go test -p 1 -count=1 ./test/bench/... ./test/chaos || bad=1; \
+	go test -p 1 -count=1 ./test/bench/... ./test/chaos ./test/consistency || bad=1; \
 	go -C examples/library test -race ./... || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
@@ -56,6 +56,10 @@ reload: ## reload 1,000 times while 64 clients read over all protocols
 chaos: ## let upstreams and Redis fail under load, and write the tables of docs/reliability.md
 	test/needs.sh go haproxy redis-server
 	go test -count=1 -v ./test/chaos -phase 5s -record
+
+consistency: ## let instances, Redis and what is between them fail under purges, and check what clients read
+	test/needs.sh go redis-server
+	go test -count=1 -v -timeout 60m ./test/consistency -operations 200000 -faults 200 -limit 15m -purging 10s -bites
 
 security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants
 	CACHEPROXY_SECURITY=full go test -count=1 -v -timeout 60m ./test/security

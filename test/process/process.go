@@ -81,7 +81,7 @@ func Serve(t testing.TB, o Options, args ...string) *Process {
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
-	t.Cleanup(p.kill)
+	t.Cleanup(p.Kill)
 	p.awaitReady()
 	return p
 }
@@ -100,7 +100,7 @@ func (p *Process) Stop() {
 		}
 	case <-time.After(patience):
 		p.t.Errorf("still running %v after SIGTERM\n%s", patience, p.Output())
-		p.kill()
+		p.Kill()
 	}
 }
 
@@ -110,7 +110,8 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Output returns the end of what the process has written so far.
 func (p *Process) Output() string { return p.output.String() }
 
-func (p *Process) kill() {
+// Kill ends the process at once, with SIGKILL, and returns when it has ended.
+func (p *Process) Kill() {
 	p.cmd.Process.Kill() // it may have ended already
 	<-p.ended
 }
@@ -213,18 +214,30 @@ func Binary(t testing.TB) string {
 }
 
 // Build builds the static binary at path as the Makefile and the Dockerfile do.
-func Build(path string) error {
+// Further flags of go build may change what is built.
+func Build(path string, flags ...string) error {
 	root, err := moduleRoot()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/cacheproxy")
+	arguments := append([]string{"build", "-trimpath", "-o", path}, flags...)
+	cmd := exec.Command("go", append(arguments, "./cmd/cacheproxy")...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build ./cmd/cacheproxy: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// Root returns the directory of the module.
+func Root(t testing.TB) string {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
 }
 
 func moduleRoot() (string, error) {

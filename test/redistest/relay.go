@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -10,17 +9,30 @@ import (
 	"time"
 )
 
-// Relay stands between a client and a server, and spoils what the server
-// answers when it is told to. Its methods are safe for concurrent use.
+// Relay stands between a client and a server, and spoils what passes when it is
+// told to. Its methods are safe for concurrent use.
 type Relay struct {
 	Addr string
 
 	to      string
 	delay   atomic.Int64 // of each piece of an answer, in nanoseconds
 	garbage atomic.Bool
+	silent  atomic.Bool
+	refuses atomic.Bool
 
-	mu    sync.Mutex // guards conns
-	conns map[net.Conn]struct{}
+	mu    sync.Mutex // guards links
+	links map[*link]struct{}
+}
+
+// link is a connection of a client, and that to the server which belongs to it.
+type link struct {
+	client, server net.Conn
+	lost           atomic.Bool // what it carried is lost, and so is all that it would carry
+}
+
+func (l *link) close() {
+	l.client.Close()
+	l.server.Close()
 }
 
 // StartRelay starts a relay to addr that ends with the test.
@@ -30,7 +42,7 @@ func StartRelay(t testing.TB, addr string) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{Addr: l.Addr().String(), to: addr, conns: map[net.Conn]struct{}{}}
+	r := &Relay{Addr: l.Addr().String(), to: addr, links: map[*link]struct{}{}}
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {
@@ -43,11 +55,7 @@ func StartRelay(t testing.TB, addr string) *Relay {
 	})
 	t.Cleanup(func() {
 		l.Close()
-		r.mu.Lock()
-		for c := range r.conns {
-			c.Close()
-		}
-		r.mu.Unlock()
+		r.Refuse(true)
 		work.Wait()
 	})
 	return r
@@ -59,52 +67,78 @@ func (r *Relay) Slow(d time.Duration) { r.delay.Store(int64(d)) }
 // Garble replaces the bytes of answers by others from now on, or not.
 func (r *Relay) Garble(on bool) { r.garbage.Store(on) }
 
+// Silence swallows all bytes from now on, or no more. A connection that has lost
+// some stays silent for ever: neither side is told, as where a router on the way
+// has forgotten it.
+func (r *Relay) Silence(on bool) { r.silent.Store(on) }
+
+// Cut closes all connections.
+func (r *Relay) Cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l := range r.links {
+		l.close()
+	}
+}
+
+// Refuse closes all connections, and each that comes from now on, or no more.
+func (r *Relay) Refuse(on bool) {
+	r.refuses.Store(on)
+	if on {
+		r.Cut()
+	}
+}
+
 func (r *Relay) serve(client net.Conn) {
-	defer r.close(client)
 	server, err := net.Dial("tcp", r.to)
 	if err != nil {
 		client.Close()
 		return
 	}
-	defer r.close(server)
+	l := &link{client: client, server: server}
+	defer l.close()
 	r.mu.Lock()
-	r.conns[client], r.conns[server] = struct{}{}, struct{}{}
+	r.links[l] = struct{}{}
 	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.links, l)
+	}()
+	if r.refuses.Load() { // not before it stands where Cut finds it
+		return
+	}
 	var up sync.WaitGroup
-	up.Go(func() {
-		io.Copy(server, client) // it ends when either does
-		server.Close()
-	})
-	r.answer(client, server)
-	client.Close()
+	up.Go(func() { r.pass(l, server, client, false) })
+	r.pass(l, client, server, true)
 	up.Wait()
 }
 
-// answer passes on what the server says.
-func (r *Relay) answer(client, server net.Conn) {
+// pass passes on what one side says, until either has closed.
+func (r *Relay) pass(l *link, to, from net.Conn, answers bool) {
+	defer l.close()
 	b := make([]byte, 64<<10)
 	for {
-		n, err := server.Read(b)
+		n, err := from.Read(b)
 		if err != nil {
 			return
 		}
-		if d := r.delay.Load(); d > 0 {
+		if d := r.delay.Load(); d > 0 && answers {
 			time.Sleep(time.Duration(d))
 		}
-		if r.garbage.Load() {
+		if r.silent.Load() {
+			l.lost.Store(true)
+		}
+		if l.lost.Load() {
+			continue
+		}
+		if r.garbage.Load() && answers {
 			for i := range n {
 				b[i] = byte(rand.Uint32())
 			}
 		}
-		if _, err := client.Write(b[:n]); err != nil {
+		if _, err := to.Write(b[:n]); err != nil {
 			return
 		}
 	}
-}
-
-func (r *Relay) close(c net.Conn) {
-	c.Close()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.conns, c)
 }
