@@ -20,10 +20,9 @@ type Claimed struct {
 // the fetch begins; it must be given to Release in the end. The error says that the remote tier could not be asked: nobody is kept
 // from fetching then.
 func (c *Cache) Claim(ctx context.Context, q *Query, near *Outcome, s *Share, ttl time.Duration) (Claimed, error) {
-	born := c.state.Birth()
 	fields := fieldsOf(q, c.guesses.of(q, near))
 	name := fields[len(fields)-1] // of the variant, where it is known what variants there are
-	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields)) })
 	if err != nil || claim.Token == "" {
 		return Claimed{Left: claim.Left}, err
 	}

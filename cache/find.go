@@ -99,11 +99,13 @@ func (c *Cache) choose(v *Variants, q *Query) selection {
 		if e.encoded() {
 			continue
 		}
-		standing := c.standing(e)
+		standing := c.usable(e, q.Now)
 		switch {
 		case !e.retained(q.Now):
 		case e.Rule != q.Rule:
 			s.reason = rfc9111.ReasonRuleChanged
+		case standing == invalidation.Invalid && c.state.CutOff(q.Now) == invalidation.Bypass:
+			s.reason = rfc9111.ReasonUnsure
 		case standing == invalidation.Invalid:
 			s.reason = rfc9111.ReasonPurged
 		case !e.SelectedBy(q.Fields):
@@ -172,7 +174,7 @@ func decideMiss(q *Query, miss rfc9111.Forward, why rfc9111.Reason) rfc9111.Deci
 
 // decide asks for the verdict on the chosen entry. A part that does not hold what was asked for is a miss, called a partial hit.
 func (c *Cache) decide(q *Query, s *selection) rfc9111.Decision {
-	constraint := c.constraint(s.entry, s.standing)
+	constraint := c.constraint(s.entry, s.standing, q.Now)
 	m := s.entry.Facts()
 	if s.entry.IsPartial() && !(s.entry.Covers(q.Range) && rfc9111.RangeApplies(q.Fields, &m)) {
 		return rfc9111.Decide(q.Fields, nil, rfc9111.ForwardPartial, constraint, q.Now)

@@ -29,10 +29,12 @@ func newWorld(t testing.TB) *world {
 	return newWorldOf(t, Options{MaxBytes: 64 << 20, MaxVariants: 32})
 }
 
-func newWorldOf(t testing.TB, o Options) *world {
+func newWorldOf(t testing.TB, o Options) *world { return newWorldWith(t, o, invalidation.NewMemLog()) }
+
+// newWorldWith returns a world that has its log, perhaps, in common with others.
+func newWorldWith(t testing.TB, o Options, log *invalidation.MemLog) *world {
 	state := invalidation.NewState(10_000)
 	c := New(o, state)
-	log := invalidation.NewMemLog()
 	return &world{
 		Cache: c, t: t, log: log, purger: invalidation.NewPurger(log, state, nil),
 		policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1},

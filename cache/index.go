@@ -132,6 +132,22 @@ func (x *index) next(hash uint64, n int, keys [][16]byte) [][16]byte {
 	return keys
 }
 
+// keys returns all keys that hold something which carries the hash.
+func (x *index) keys(hash uint64) (keys [][16]byte) {
+	s := x.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	head, known := s.heads[hash]
+	if !known {
+		return nil
+	}
+	keys = make([][16]byte, 0, s.slots[head].count)
+	for i := s.slots[head].next; i != head; i = s.slots[i].next {
+		keys = append(keys, s.slots[i].key)
+	}
+	return keys
+}
+
 // size returns how many rows there are.
 func (x *index) size() (n int) {
 	for i := range x {

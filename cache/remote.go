@@ -54,14 +54,12 @@ func (c *Cache) FlushRemote(ctx context.Context) error {
 // Until done is called, others who ask get the same answer without a read of their own: it must be called as soon as the fetch has
 // begun that they can join, or none will.
 func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outcome, done func()) {
-	// Before the read: a purge that comes while it is under way must count against what it brings.
-	born := c.state.Birth()
 	guesses := c.guesses.of(q, near)
-	r, done, err := c.look(ctx, q, guesses, born)
+	r, done, err := c.look(ctx, q, guesses)
 	if err == nil && r.entry == nil {
 		if missed := without(r.notes, guesses); len(missed) > 0 {
 			mark, first := r.mark, done
-			r, done, err = c.look(ctx, q, missed, born)
+			r, done, err = c.look(ctx, q, missed)
 			first()
 			r.mark = mark // that which was there before: a purge in between must be seen
 		}
@@ -73,9 +71,9 @@ func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outc
 }
 
 // look reads the variants that these notes stand for.
-func (c *Cache) look(ctx context.Context, q *Query, notes []string, born invalidation.Birth) (r reading, done func(), err error) {
+func (c *Cache) look(ctx context.Context, q *Query, notes []string) (r reading, done func(), err error) {
 	fields := fieldsOf(q, notes)
-	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields), born) })
+	r, done, err = c.remote.Hold(ctx, keyName(q.Key.Hash), fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields)) })
 	if err == nil {
 		c.guesses.learn(q.Rule, r.notes)
 	}
@@ -90,7 +88,7 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	if e == nil || !e.retained(q.Now) || !e.SelectedBy(q.Fields) || near.Entry != nil && !better(e, near.Entry) {
 		return o
 	}
-	standing := c.standing(e)
+	standing := c.usable(e, q.Now)
 	if standing == invalidation.Invalid {
 		return o
 	}
@@ -101,17 +99,17 @@ func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 
 // Judge says what may be done with e for a request that waited for it.
 func (c *Cache) Judge(q *Query, e *Entry, tier Tier) Outcome {
-	standing := c.standing(e)
+	standing := c.usable(e, q.Now)
 	o := Outcome{Entry: e, Forms: c.Forms(e), Tier: tier, Standing: standing}
 	o.Decision = c.decide(q, &selection{entry: e, standing: standing})
 	return o
 }
 
 // promote makes an entry of the best of the frames that were found, and stores it in memory.
-func (c *Cache) promote(f *tiers.Found, q *Query, fields int, born invalidation.Birth) reading {
+func (c *Cache) promote(f *tiers.Found, q *Query, fields int) reading {
 	r := reading{mark: f.Mark, notes: f.Notes}
 	for i := range fields {
-		e := c.revive(f, i, born, q.Now, func(*wire) (rfc9111.Key, uint64) { return q.Key, q.Rule })
+		e := c.revive(f, i, q.Now, func(*wire) (rfc9111.Key, uint64) { return q.Key, q.Rule })
 		if e != nil && (r.entry == nil || better(e, r.entry)) {
 			r.entry = e
 		}

@@ -19,23 +19,54 @@ import (
 type instance struct {
 	*world
 	fake *backendtest.Fake
+	all  *together
 }
 
-// newInstance returns an instance of its own epoch over fake.
+// together is what the instances over one remote tier have in common.
+type together struct {
+	log    *invalidation.MemLog
+	mu     sync.Mutex // guards worlds
+	worlds []*world
+}
+
+var instances sync.Map // a remote tier -> *together
+
+// newInstance returns an instance over fake, which follows the same log as all over it.
 func newInstance(t testing.TB, fake *backendtest.Fake, serializer tiers.Serializer) *instance {
 	t.Helper()
-	w := newWorldOf(t, Options{MaxBytes: 64 << 20, MaxVariants: 32, Remote: &tiers.RemoteOptions{
+	shared, _ := instances.LoadOrStore(fake, &together{log: invalidation.NewMemLogOf(1000)})
+	all := shared.(*together)
+	w := newWorldWith(t, Options{MaxBytes: 64 << 20, MaxVariants: 32, Remote: &tiers.RemoteOptions{
 		Backend: fake, Timeout: time.Second, Failures: 5, OpenFor: time.Second,
 		Codec: tiers.Codec{MaxBytes: 4 << 20, Serializer: serializer, Compression: tiers.Zstd, MinBytes: 1 << 10},
-	}})
+	}}, all.log)
+	all.mu.Lock()
+	all.worlds = append(all.worlds, w)
+	all.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = w.Run(ctx) })
+	running.Go(func() { _ = w.purger.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
 	})
-	return &instance{w, fake}
+	return &instance{w, fake, all}
+}
+
+// purge purges, and waits until all instances know it.
+func (i *instance) purge(uri string) {
+	i.t.Helper()
+	i.world.purge(uri)
+	i.all.mu.Lock()
+	defer i.all.mu.Unlock()
+	for _, w := range i.all.worlds {
+		for begin := time.Now(); w.State().Applied() != i.all.log.Head(); time.Sleep(time.Millisecond) {
+			if time.Since(begin) > 10*time.Second {
+				i.t.Fatal("an instance has not heard of a purge")
+			}
+		}
+	}
 }
 
 // shared stores r here and in the remote tier, as a fetch that began with mark.
@@ -228,20 +259,41 @@ func TestAPurgeHoldsWhileTheRemoteTierIsAway(t *testing.T) {
 	}
 }
 
-// TestWhatAPurgeCouldNotNameIsValidated: another instance's purge does not know all keys of a URI where header fields are in them.
-func TestWhatAPurgeCouldNotNameIsValidated(t *testing.T) {
+// TestAPurgeHoldsForWhatItCouldNotName: another instance's purge does not know all keys of a URI where header fields are in them. The
+// copy stays in the remote tier, and nobody uses it.
+func TestAPurgeHoldsForWhatItCouldNotName(t *testing.T) {
 	fake := backendtest.NewFake()
-	a, b := newInstance(t, fake, tiers.Msgpack), newInstance(t, fake, tiers.Msgpack)
+	a, b, c := newInstance(t, fake, tiers.Msgpack), newInstance(t, fake, tiers.Msgpack), newInstance(t, fake, tiers.Msgpack)
 	a.shared(ok(uri, "a page", `Etag: "1"`), Share{})
+	b.wantFrom(b.further(uri, now()), L2, "a page")
+	a.purge(uri)
+	for _, i := range []*instance{a, b, c} {
+		if o := i.further(uri, now()); o.Entry != nil {
+			t.Errorf("found %+v after the purge", o.Decision)
+		}
+	}
+	a.shared(ok(uri, "another", `Etag: "1"`), Share{})
+	c.wantFrom(c.further(uri, now()), L2, "another")
+}
+
+// TestWhatIsOfAnotherLogIsValidated: the log that it was born in has been lost.
+func TestWhatIsOfAnotherLogIsValidated(t *testing.T) {
+	fake := backendtest.NewFake()
+	newInstance(t, fake, tiers.Msgpack).shared(ok(uri, "a page", `Etag: "1"`), Share{Named: true})
+	instances.Delete(fake)
+	b := newInstance(t, fake, tiers.Msgpack)
 	o := b.further(uri, now())
 	if o.Entry == nil || o.Standing != invalidation.Unsure || o.Decision.Action != rfc9111.Validate || o.Decision.Reason != rfc9111.ReasonUnsure {
 		t.Errorf("found %+v, want it to be validated", o.Decision)
 	}
-	a.Free(keyOf(uri).Hash)
-	a.wantFrom(a.further(uri, now()), L2, "a page") // its own epoch: its own log knows
+	b.State().SetOnPartition(invalidation.Serve)
+	o = b.further(uri, now())
+	if o.Entry == nil || o.Decision.Action != rfc9111.ServeStale || !o.Decision.Refresh {
+		t.Errorf("found %+v, want it to be served and refreshed", o.Decision)
+	}
 }
 
-// TestRestartedInstanceIsWarm: a new process, with a log of its own, serves what the last one has stored.
+// TestRestartedInstanceIsWarm: a new process serves what the last one has stored.
 func TestRestartedInstanceIsWarm(t *testing.T) {
 	fake := backendtest.NewFake()
 	newInstance(t, fake, tiers.Msgpack).shared(ok(uri, "a page"), Share{Named: true})

@@ -25,8 +25,12 @@ func (c *Cache) standing(e *Entry) invalidation.Standing {
 // hot reports whether the key is asked for often.
 func (c *Cache) hot(key [16]byte) bool { return c.memory.memory.Frequency(key) >= hotFrom }
 
-// constraint returns what a standing says against the use of e.
-func (c *Cache) constraint(e *Entry, standing invalidation.Standing) (con rfc9111.Constraint) {
+// constraint returns what a standing says against the use of e for a request that was read at now or before.
+//
+// While the instance is cut off from the log nobody knows what was purged, and what was born in another life of the log is in doubt
+// too. Under the policy serve both are served: of the latter all records that were ever applied here are known, and it is renewed
+// behind the requests. What has been forgotten is another matter: the purge may have been one that this instance has acknowledged.
+func (c *Cache) constraint(e *Entry, standing invalidation.Standing, now time.Time) (con rfc9111.Constraint) {
 	switch standing {
 	case invalidation.Cut:
 		con.Until = c.state.Until(&e.Stamp, e)
@@ -34,23 +38,35 @@ func (c *Cache) constraint(e *Entry, standing invalidation.Standing) (con rfc911
 	case invalidation.Stale:
 		con.Stale = true
 	case invalidation.Unsure:
+		con.Refresh = c.state.OnPartition() == invalidation.Serve && !c.state.Forgotten(&e.Stamp)
+		con.Validate = !con.Refresh
+	case invalidation.Invalid:
+		con.Validate = true // for who has chosen it before it was purged
+	}
+	if c.state.CutOff(now) != invalidation.Serve {
 		con.Validate = true
 	}
 	return con
 }
 
-// Constrain returns what the log says against the use of e, and false where it must not be used at all.
-func (c *Cache) Constrain(e *Entry) (rfc9111.Constraint, bool) {
-	standing := c.standing(e)
-	return c.constraint(e, standing), standing != invalidation.Invalid
+// usable returns the standing of e, which is Invalid where nothing may be used at all because the instance is cut off.
+func (c *Cache) usable(e *Entry, now time.Time) invalidation.Standing {
+	if c.state.CutOff(now) == invalidation.Bypass {
+		return invalidation.Invalid
+	}
+	return c.standing(e)
+}
+
+// Constrain returns what the log says against the use of e for a request that was read at now or before, and false where it must not
+// be used at all.
+func (c *Cache) Constrain(e *Entry, now time.Time) (rfc9111.Constraint, bool) {
+	standing := c.usable(e, now)
+	return c.constraint(e, standing, now), standing != invalidation.Invalid
 }
 
 // TTL returns what is left of the lifetime of e, of which a purge may have taken a part.
 func (c *Cache) TTL(e *Entry, now time.Time) time.Duration {
 	m := e.Facts()
-	con, ok := c.Constrain(e)
-	if !ok {
-		return 0
-	}
+	con := c.constraint(e, c.standing(e), now)
 	return con.Bound(m.TTL(now), now)
 }

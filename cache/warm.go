@@ -86,11 +86,10 @@ func hotKey(words []string) (key [16]byte, ok bool) {
 
 // warm reads the variants of one key into memory.
 func (c *Cache) warm(ctx context.Context, key [16]byte, fields []string) (read int, err error) {
-	born := c.state.Birth()
 	_, err = c.remote.Get(ctx, keyName(key), fields, func(f *tiers.Found) reading {
 		now := time.Now()
 		for i := range fields {
-			if e := c.revive(f, i, born, now, func(w *wire) (rfc9111.Key, uint64) { return rfc9111.NewKey(slices.Clone(w.Key)), w.Rule }); e != nil &&
+			if e := c.revive(f, i, now, func(w *wire) (rfc9111.Key, uint64) { return rfc9111.NewKey(slices.Clone(w.Key)), w.Rule }); e != nil &&
 				e.hash == key && c.keep(e, nil, nil, now) {
 				read++
 			}
@@ -100,10 +99,9 @@ func (c *Cache) warm(ctx context.Context, key [16]byte, fields []string) (read i
 	return read, err
 }
 
-// revive makes an entry of the frame at place i, where it is of the key and the rule that want names; else nil. It is born where this
-// instance was before it read, where the response was stored in another epoch of the log: until then a purge had taken it away there.
-// Where such a purge could not have known its key, it stays what it is, of an unknown birth, and is validated before it is used.
-func (c *Cache) revive(f *tiers.Found, i int, born invalidation.Birth, now time.Time, want func(*wire) (rfc9111.Key, uint64)) *Entry {
+// revive makes an entry of the frame at place i, where it is of the key and the rule that want names; else nil. It is born where the
+// instance that stored it was when it asked the origin: the log is the same for all.
+func (c *Cache) revive(f *tiers.Found, i int, now time.Time, want func(*wire) (rfc9111.Key, uint64)) *Entry {
 	var w wire
 	body, then, ok := f.Decode(i, &w)
 	if !ok {
@@ -115,8 +113,5 @@ func (c *Cache) revive(f *tiers.Found, i int, born invalidation.Birth, now time.
 		return nil
 	}
 	p.Born = invalidation.Birth{Position: then}
-	if w.Named && then.Epoch != born.Epoch {
-		p.Born = born
-	}
 	return newEntry(c.state, p)
 }

@@ -1,10 +1,10 @@
 package invalidation
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -19,7 +19,9 @@ import (
 //
 // It is safe for concurrent use.
 type Dependencies struct {
-	max int // declarations
+	max    int // declarations
+	edges  Edges
+	shared chan telling // what is to be told to edges
 
 	mu         sync.RWMutex // guards the following
 	declared   map[string]declaration
@@ -32,6 +34,26 @@ type declaration struct {
 	until time.Time
 }
 
+// Edges keep what instances have declared in common. Its methods do not wait for
+// long.
+type Edges interface {
+	// Declare notes that uri depends on the nodes until the given time, or longer
+	// where it was declared so before.
+	Declare(ctx context.Context, uri string, nodes []string, until time.Time) error
+	// Dependents returns the URIs that depend on each of the nodes now.
+	Dependents(ctx context.Context, nodes []string) ([][]string, error)
+}
+
+// telling is a declaration on its way to Edges.
+type telling struct {
+	uri string
+	declaration
+}
+
+// maxTold is how many declarations may wait. What comes beyond is known to this
+// instance alone: what depends on it directly is hit all the same.
+const maxTold = 4096
+
 // MaxClosure is how many nodes a purge may reach.
 const MaxClosure = 5000
 
@@ -43,6 +65,25 @@ var ErrTooMany = fmt.Errorf("too many dependencies")
 // declare.
 func NewDependencies(limit int) *Dependencies {
 	return &Dependencies{max: limit, declared: map[string]declaration{}, dependents: map[string]map[string]bool{}}
+}
+
+// Share makes edges known to other instances, and those of others to this one.
+// It must be called before anything else, and Run be running.
+func (d *Dependencies) Share(edges Edges) {
+	d.edges, d.shared = edges, make(chan telling, maxTold)
+}
+
+// Run tells others what is declared here, until ctx ends. It need not be run
+// where nothing is shared.
+func (d *Dependencies) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case t := <-d.shared:
+			_ = d.edges.Declare(ctx, t.uri, t.on, t.until) // see maxTold
+		}
+	}
 }
 
 // Declare notes that what is stored for uri, which has no scheme, depends on the
@@ -70,6 +111,12 @@ func (d *Dependencies) Declare(uri string, on []string, until time.Time) error {
 		}
 		if old.until.After(until) {
 			next.until = old.until
+		}
+	}
+	if d.edges != nil {
+		select {
+		case d.shared <- telling{uri, next}:
+		default:
 		}
 	}
 	d.forget(uri, old)
@@ -139,30 +186,56 @@ func (d *Dependencies) Dependents(node string) []string {
 
 // Close returns the selectors with those of all that depends on what they name:
 // breadth first, each node once, so that cycles do no harm. more reports whether
-// that was any. The error matches ErrTooMany.
-func (d *Dependencies) Close(selectors []Selector) (closed []Selector, more bool, err error) {
+// that was any. What other instances have declared is asked for where it is
+// shared and can be reached. The error matches ErrTooMany.
+func (d *Dependencies) Close(ctx context.Context, selectors []Selector) (closed []Selector, more bool, err error) {
 	closed = slices.Clone(selectors)
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if len(d.declared) == 0 {
-		return closed, false, nil
-	}
 	seen := map[string]bool{}
+	var level []string
 	for _, s := range selectors {
-		seen[nodeOf(s)] = true
+		if node := nodeOf(s); node != "" && !seen[node] {
+			seen[node] = true
+			level = append(level, node)
+		}
 	}
-	for i := 0; i < len(closed); i++ {
-		for _, uri := range slices.Sorted(maps.Keys(d.dependents[nodeOf(closed[i])])) {
-			if node := "url:" + uri; seen[node] {
+	edges := d.edges
+	for len(level) > 0 {
+		found := d.here(level)
+		if edges != nil {
+			elsewhere, err := edges.Dependents(ctx, level)
+			if err != nil {
+				edges = nil // it is not asked once for each level
+			}
+			for _, uris := range elsewhere {
+				found = append(found, uris...)
+			}
+		}
+		level = nil
+		for _, uri := range found {
+			node := "url:" + uri
+			if seen[node] {
 				continue
-			} else if seen[node] = true; len(seen) > MaxClosure {
+			}
+			if seen[node] = true; len(seen) > MaxClosure {
 				return nil, false, fmt.Errorf("%w: more than %d things depend on what was named; purge everything, or fewer at once", ErrTooMany, MaxClosure)
 			}
+			level = append(level, node)
 			closed = append(closed, Selector{KindURL, uri})
 			more = true
 		}
 	}
 	return closed, more, nil
+}
+
+// here returns the URIs that have declared here that they depend on any of the
+// nodes, in order for each.
+func (d *Dependencies) here(nodes []string) (uris []string) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, node := range nodes {
+		uris = append(uris, slices.Sorted(maps.Keys(d.dependents[node]))...)
+	}
+	return uris
 }
 
 // nodeOf returns the node that a selector names; "" where it names none.
@@ -174,15 +247,4 @@ func nodeOf(s Selector) string {
 		return "url:" + string(withoutScheme([]byte(s.Value)))
 	}
 	return ""
-}
-
-// Node reads a node as people write it: "tag:NAME", or "url:" and a URL with or
-// without a scheme.
-func Node(text string) (node string, ok bool) {
-	if uri, isURL := strings.CutPrefix(text, "url:"); isURL {
-		bare := string(withoutScheme([]byte(uri)))
-		return "url:" + bare, isAbsolute(bare)
-	}
-	tag, isTag := strings.CutPrefix(text, "tag:")
-	return text, isTag && tag != ""
 }

@@ -1,10 +1,13 @@
 package invalidation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -32,7 +35,7 @@ func TestClosure(t *testing.T) {
 		{Selector{KindURL, "//h/self"}, nil},
 		{Selector{Kind: KindAll}, nil},
 	} {
-		closed, more, err := d.Close([]Selector{tt.of})
+		closed, more, err := d.Close(t.Context(), []Selector{tt.of})
 		var got []string
 		for _, s := range closed[1:] {
 			got = append(got, s.Value)
@@ -51,10 +54,10 @@ func TestClosureIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := d.Close([]Selector{{KindTag, "a"}}); !errors.Is(err, ErrTooMany) {
+	if _, _, err := d.Close(t.Context(), []Selector{{KindTag, "a"}}); !errors.Is(err, ErrTooMany) {
 		t.Errorf("error %v", err)
 	}
-	if _, _, err := d.Close([]Selector{{KindTag, "b"}}); err != nil {
+	if _, _, err := d.Close(t.Context(), []Selector{{KindTag, "b"}}); err != nil {
 		t.Errorf("another tag: %v", err)
 	}
 }
@@ -86,12 +89,57 @@ func TestDeclarationsEnd(t *testing.T) {
 	}
 }
 
-func TestNode(t *testing.T) {
-	for text, want := range map[string]string{
-		"tag:a": "tag:a", "url://h/a": "url://h/a", "url:http://h/a": "url://h/a", "tag:": "", "url:/a": "", "a": "", "": "",
-	} {
-		if got, ok := Node(text); ok != (want != "") || ok && got != want {
-			t.Errorf("%q: %q, %v", text, got, ok)
-		}
+// board is Edges in memory.
+type board struct {
+	mu   sync.Mutex
+	on   map[string][]string
+	fail error
+}
+
+func (b *board) Declare(_ context.Context, uri string, nodes []string, _ time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, node := range nodes {
+		b.on[node] = append(b.on[node], uri)
 	}
+	return b.fail
+}
+
+func (b *board) Dependents(_ context.Context, nodes []string) ([][]string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var all [][]string
+	for _, node := range nodes {
+		all = append(all, b.on[node])
+	}
+	return all, b.fail
+}
+
+// TestSharedEdges: a purge reaches what only other instances know of, and what
+// is known here where the others cannot be asked.
+func TestSharedEdges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		shared := &board{on: map[string][]string{}}
+		a, b := NewDependencies(10), NewDependencies(10)
+		for _, d := range []*Dependencies{a, b} {
+			d.Share(shared)
+			go d.Run(ctx)
+		}
+		later := time.Now().Add(time.Hour)
+		_ = a.Declare("//h/list", []string{"url://h/price"}, later)
+		_ = b.Declare("//h/home", []string{"url://h/list", "tag:x"}, later)
+		synctest.Wait()
+		for _, d := range []*Dependencies{a, b} {
+			closed, more, err := d.Close(ctx, []Selector{{KindURL, "//h/price"}})
+			if want := []Selector{{KindURL, "//h/price"}, {KindURL, "//h/list"}, {KindURL, "//h/home"}}; err != nil || !more || !slices.Equal(closed, want) {
+				t.Errorf("%v, %v, %v", closed, more, err)
+			}
+		}
+		shared.fail = errors.New("away")
+		if closed, _, err := b.Close(ctx, []Selector{{KindTag, "x"}}); err != nil || len(closed) != 2 {
+			t.Errorf("the others away: %v, %v", closed, err)
+		}
+	})
 }

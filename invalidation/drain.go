@@ -7,8 +7,8 @@ import (
 
 // keepFor keeps a record until the log can be reached, and applies it here now.
 func (p *Purger) keepFor(r Record) (Record, Receipt, *waiting, error) {
-	if !p.pending.reserve() {
-		return r, Receipt{}, nil, ErrFull
+	if err := p.pending.reserve(); err != nil {
+		return r, Receipt{}, nil, err
 	}
 	r.At, r.Waits = time.Now(), false // who waits is not told of a record that is appended later
 	// Before it can be appended: State.Logged is told of what was applied.
@@ -25,7 +25,10 @@ func (p *Purger) keepFor(r Record) (Record, Receipt, *waiting, error) {
 
 // restore applies what waited for the log when the process ended.
 func (p *Purger) restore() {
-	list, err := p.pending.oldest(int(p.pending.n.Load()))
+	if p.pending.Len() == 0 {
+		return
+	}
+	list, err := p.pending.oldest(p.pending.Len())
 	if err != nil {
 		// What cannot be read may select anything.
 		list = []kept{{Record: decode(nil)}}

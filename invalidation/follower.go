@@ -44,9 +44,11 @@ type Follower struct {
 	state *State
 	wake  chan struct{} // asks Run to synchronize now
 	freed chan Record   // records whose memory is to be freed
+	tried chan struct{} // closed when Run has synchronized once, or could not
 
 	mu    sync.Mutex // guards the following; records are applied under it
 	known time.Time  // when this epoch was first seen
+	head  Position   // of the log, when it was looked at last
 	away  error      // why the log was not reached the last time; nil: it was
 	tell  map[string]struct{}
 	heard map[string]Position // what other instances have reported to this one
@@ -64,7 +66,7 @@ func NewFollower(log Log, s *State, o FollowerOptions) *Follower {
 		o.ID = newID()
 	}
 	f := &Follower{
-		o: o, log: log, state: s, wake: make(chan struct{}, 1), freed: make(chan Record, housekeeping),
+		o: o, log: log, state: s, wake: make(chan struct{}, 1), freed: make(chan Record, housekeeping), tried: make(chan struct{}),
 		tell: map[string]struct{}{}, heard: map[string]Position{}, moved: make(chan struct{}),
 	}
 	if o.Lease > 0 {
@@ -90,6 +92,16 @@ func newID() string {
 	return host + "-" + hex.EncodeToString(b[:])
 }
 
+// Ready returns when Run has read the log for the first time, when it has failed
+// to, or when ctx ends. What is requested from an origin before that is born in no
+// epoch, and is Unsure to everybody.
+func (f *Follower) Ready(ctx context.Context) {
+	select {
+	case <-f.tried:
+	case <-ctx.Done():
+	}
+}
+
 // ID names this instance in the register.
 func (f *Follower) ID() string { return f.o.ID }
 
@@ -100,6 +112,28 @@ func (f *Follower) Reached() error {
 	return f.away
 }
 
+// Lag returns how many records are in the log, as far as is known, that have not
+// been applied here.
+func (f *Follower) Lag() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	applied := f.state.Applied()
+	if applied.Epoch != f.head.Epoch || applied.Seq >= f.head.Seq {
+		return 0
+	}
+	return uint64(f.head.Seq - applied.Seq)
+}
+
+// Members returns the instances that the log knows of; of one that is alone, it
+// alone.
+func (f *Follower) Members(ctx context.Context) ([]Member, error) {
+	if f.o.Lease == 0 {
+		return []Member{{ID: f.o.ID, Applied: f.state.Applied()}}, nil
+	}
+	members, _, err := f.log.Members(ctx)
+	return members, err
+}
+
 // Run follows the log until ctx ends, and then leaves the register: after that
 // the instance must answer nothing from its copies. It must not be called again.
 func (f *Follower) Run(ctx context.Context) error {
@@ -108,8 +142,10 @@ func (f *Follower) Run(ctx context.Context) error {
 	running.Go(func() { f.free(ctx) })
 	f.keep(ctx)
 	running.Wait()
-	f.state.lend(time.Time{})
-	_ = f.log.Leave(context.WithoutCancel(ctx), f.o.ID) // where that fails it is forgotten after a lease
+	if f.o.Lease > 0 {
+		f.state.lend(time.Time{})
+		_ = f.log.Leave(context.WithoutCancel(ctx), f.o.ID) // where that fails it is forgotten after a lease
+	}
 	return nil
 }
 
@@ -119,10 +155,13 @@ func (f *Follower) keep(ctx context.Context) {
 	if every <= 0 {
 		every = time.Second
 	}
-	for {
+	for first := true; ; first = false {
 		pause := every
 		if f.sync(ctx) != nil {
 			pause = min(every, 100*time.Millisecond)
+		}
+		if first {
+			close(f.tried)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -185,6 +224,9 @@ func (f *Follower) sync(ctx context.Context) error {
 func (f *Follower) report() Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.o.Lease == 0 {
+		return Report{Applied: f.state.Applied()}
+	}
 	tell := slices.Collect(maps.Keys(f.tell))
 	clear(f.tell)
 	return Report{ID: f.o.ID, Applied: f.state.Applied(), Lease: f.o.Lease, Tell: tell}
@@ -210,6 +252,7 @@ func (f *Follower) reached(err error, tell []string) {
 func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.head = s.Head
 	applied := f.state.Applied()
 	if applied.Epoch != s.Head.Epoch {
 		f.known = time.Now()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +14,12 @@ import (
 // Pending are the purges that wait for the log, in order, on disk. One process
 // has them at a time. Its methods are safe for concurrent use.
 type Pending struct {
-	db    *bolt.DB
 	limit int64
 	n     atomic.Int64 // those on the disk, and those that are being written
+	place func() (file string, err error)
+
+	mu sync.Mutex // guards db, while it is opened and closed
+	db *bolt.DB   // nil until there was something to keep
 }
 
 var pendingBucket = []byte("purges")
@@ -23,11 +27,30 @@ var pendingBucket = []byte("purges")
 // OpenPending opens the file, or makes it, for at most limit purges. More that
 // are there already stay.
 func OpenPending(file string, limit int) (*Pending, error) {
-	p := &Pending{limit: int64(limit)}
+	p := DeferPending(func() (string, error) { return file, nil }, limit)
+	return p, p.open()
+}
+
+// DeferPending is OpenPending for a file that is opened when the first purge has
+// to be kept; place is asked for its name then, until it gives one.
+func DeferPending(place func() (file string, err error), limit int) *Pending {
+	return &Pending{limit: int64(limit), place: place}
+}
+
+// open opens the file where that was not done before.
+func (p *Pending) open() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.db != nil {
+		return nil
+	}
+	file, err := p.place()
+	if err != nil {
+		return err
+	}
 	// It waits for no other process: the directory's lock keeps them away.
 	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: time.Second, NoFreelistSync: true})
 	if err == nil {
-		p.db = db
 		db.MaxBatchDelay = time.Millisecond
 		err = db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(pendingBucket)
@@ -41,24 +64,35 @@ func OpenPending(file string, limit int) (*Pending, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the purges that wait for the log in %s: %w", file, err)
+		return fmt.Errorf("open the purges that wait for the log in %s: %w", file, err)
 	}
-	return p, nil
+	p.db = db
+	return nil
 }
 
-// Close closes the file.
-func (p *Pending) Close() error { return p.db.Close() }
+// Close closes the file. Nothing may be purged afterwards.
+func (p *Pending) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.db == nil {
+		return nil
+	}
+	return p.db.Close()
+}
 
 // Len returns how many there are.
 func (p *Pending) Len() int { return int(p.n.Load()) }
 
-// reserve takes a place for push, or reports that there is none.
-func (p *Pending) reserve() bool {
+// reserve takes a place for push. The error matches ErrFull.
+func (p *Pending) reserve() error {
+	if err := p.open(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
 	if p.n.Add(1) > p.limit {
 		p.n.Add(-1)
-		return false
+		return ErrFull
 	}
-	return true
+	return nil
 }
 
 // push keeps a record behind all others, for which reserve has taken a place.
@@ -75,7 +109,7 @@ func (p *Pending) push(r Record) error {
 	})
 	if err != nil {
 		p.n.Add(-1)
-		return fmt.Errorf("keep a purge for the log: %w", err)
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return nil
 }

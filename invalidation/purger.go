@@ -81,8 +81,8 @@ type Purge struct {
 	Timeout    time.Duration // of the waiting; 0: as long as it takes, which is bounded
 }
 
-// ErrFull is returned where the log is away and as many purges wait for it as
-// may: nothing was done.
+// ErrFull is returned where the log is away and the purge cannot wait for it on
+// disk: as many wait as may, or the disk does not take it.
 var ErrFull = errors.New("the log cannot be reached, and no more purges can be kept for it")
 
 // Receipt says what has become of a purge.
@@ -122,9 +122,8 @@ const local = time.Second
 // Purge ends whatever the selectors select and was born before now. When it
 // returns without error, no Check that begins later on this instance calls such
 // a thing Valid; the receipt says what holds elsewhere. The error matches
-// [ErrEmpty], [ErrSelector] or [ErrStrategy], and then nothing was done; or it
-// says that the log could not be reached, and then [ErrFull] that nothing was
-// done here for want of room.
+// [ErrEmpty], [ErrSelector] or [ErrStrategy], or [ErrFull] where the log cannot be
+// reached and the purge could not be kept either; then it does not count as done.
 //
 // The context bounds how long others are waited for, never the purge itself: a
 // write that the origin has accepted must end what is stored even where the
@@ -157,7 +156,7 @@ func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 // enter appends a record to the log and applies it, or keeps it for the log. What
 // is to be waited for is nil where it is kept.
 func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting, error) {
-	if p.pending != nil && (p.pending.Len() > 0 || p.Reached() != nil) {
+	if away := p.Reached(); p.pending != nil && (p.pending.Len() > 0 || away != nil && away != errNotYet) {
 		return p.keepFor(r) // in order; and nobody waits for a log that is away
 	}
 	a, err := p.log.Append(ctx, r, true)
@@ -171,7 +170,7 @@ func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting
 		err = errors.New("what is before it in the log could not be read")
 	}
 	if p.pending == nil {
-		return r, Receipt{}, nil, err
+		return r, Receipt{}, nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	p.Wake()
 	return p.keepFor(r)

@@ -116,6 +116,7 @@ func NewState(maxRows int) *State {
 	for i := range s.salts {
 		s.salts[i] = rand.Uint64()
 	}
+	s.SetOnPartition(Revalidate)
 	s.stand(Position{}, 1)
 	return s
 }

@@ -431,6 +431,9 @@ func TestCheckThatIsOvertakenLooksAgain(t *testing.T) {
 }
 
 func TestCheckAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("under the race detector regexp allocates: its pool loses things at random")
+	}
 	s := NewState(100)
 	s.Begin(Position{1, 0})
 	uri := []byte("http://host/path?query")

@@ -154,7 +154,7 @@ func (f *fill) selectedServes(now time.Time) bool {
 	if e == nil || e.IsPartial() {
 		return false
 	}
-	constraint, usable := f.p.cache.Constrain(e)
+	constraint, usable := f.p.cache.Constrain(e, now)
 	if !usable {
 		return false
 	}

@@ -191,9 +191,10 @@ func (x *exchange) joinOrRegister(hash [16]byte, w wanted) (f *fill, r *reader, 
 
 // admits attaches x's client to the fill where it may join: the fill was begun under the same rules, and nothing that was purged
 // since it began concerns it. Whether its variant fits is seen when its head has come. A response that is not fresh, or must be
-// validated each time, is for those who were waiting for it, and not for who comes when its head is there already.
+// validated each time, is for those who were waiting for it, and not for who comes when its head is there already. An instance that is
+// cut off from the log does not know what was purged since, and joins nothing.
 func (f *fill) admits(x *exchange) (*reader, bool) {
-	if f.route.Rule != x.route.Rule || f.overtaken() {
+	if f.route.Rule != x.route.Rule || f.overtaken() || f.p.cache.State().CutOff(x.now) != invalidation.Serve {
 		return nil, false
 	}
 	f.mu.Lock()
@@ -407,7 +408,7 @@ func (x *exchange) staleOn(f rfc9111.Failure, status int) bool {
 	if e == nil || e.IsPartial() {
 		return false
 	}
-	constraint, usable := x.p.cache.Constrain(e)
+	constraint, usable := x.p.cache.Constrain(e, x.now)
 	if !usable {
 		return false
 	}

@@ -382,7 +382,7 @@ func (f *fill) joined(parts *cache.Parts) (*cache.Parts, bool) {
 	if old == nil || !old.IsPartial() {
 		return nil, false
 	}
-	if _, usable := f.p.cache.Constrain(old); !usable {
+	if _, usable := f.p.cache.Constrain(old, time.Now()); !usable {
 		return nil, false
 	}
 	return old.Combine(parts)

@@ -60,7 +60,7 @@ func (p *Proxy) Invalidate(ctx context.Context, o *Order) (*Receipt, error) {
 // of the URLs hang on its fields.
 func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (*Receipt, error) {
 	var err error
-	if n.purge.Selectors, n.purge.Dependents, err = p.dependencies.Close(n.purge.Selectors); err != nil {
+	if n.purge.Selectors, n.purge.Dependents, err = p.dependencies.Close(ctx, n.purge.Selectors); err != nil {
 		return nil, err
 	}
 	for i := range n.targets {

@@ -26,7 +26,11 @@ type Order struct {
 	Refresh  bool     `json:"refresh"`  // what is named by URL is fetched anew at once
 	Wait     string   `json:"wait"`     // none, local or all; "" is all
 	Timeout  string   `json:"timeout"`  // of the waiting, a duration; "": as long as it takes, which is bounded
+}
 
+// asking is an order that came on the main listener, where it may be a ban too.
+type asking struct {
+	Order
 	ban invalidation.Ban
 }
 
@@ -89,13 +93,19 @@ func (o *Order) compile(p *Plan) (n named, err error) {
 	for _, group := range o.Groups {
 		n.add(invalidation.KindGroup, groupValue(group))
 	}
-	if o.ban != (invalidation.Ban{}) {
-		n.purge.Selectors = append(n.purge.Selectors, o.ban.Selector())
-	}
 	if o.All {
 		n.add(invalidation.KindAll, "")
 	}
 	return n, nil
+}
+
+// compile reads the order and the ban.
+func (o *asking) compile(p *Plan) (named, error) {
+	n, err := o.Order.compile(p)
+	if o.ban != (invalidation.Ban{}) {
+		n.purge.Selectors = append(n.purge.Selectors, o.ban.Selector())
+	}
+	return n, err
 }
 
 func (n *named) add(kind invalidation.Kind, value string) {
@@ -166,7 +176,7 @@ var (
 
 // parseOrder reads the fields of a PURGE, BAN or REFRESH, as the clients of Varnish with xkey, Fastly, Cloudflare, FOSHttpCache and
 // Magento send them. What names nothing by its fields means the URL of the request, which is t. The error is an *OrderError.
-func parseOrder(method string, h http.Header, t *rfc9111.Target) (o Order, err error) {
+func parseOrder(method string, h http.Header, t *rfc9111.Target) (o asking, err error) {
 	o.Strategy, o.Wait, o.Timeout = h.Get("X-Purge-Strategy"), h.Get("X-Purge-Wait"), h.Get("X-Purge-Timeout")
 	for _, name := range []string{"X-Purge-Strategy", "X-Purge-Wait", "X-Purge-Timeout", "Fastly-Soft-Purge"} {
 		if lines, ok := h[name]; ok && (len(lines) != 1 || lines[0] == "") {
@@ -260,7 +270,7 @@ func patternsOf(line string) (patterns []string) {
 
 // parseBan reads the regular expressions of a BAN, all of which must match. One that matches everything is none; where all do,
 // everything is meant.
-func (o *Order) parseBan(h http.Header) error {
+func (o *asking) parseBan(h http.Header) error {
 	given := false
 	for name, into := range map[string]*string{
 		"X-Url": &o.ban.URL, "X-Host": &o.ban.Host, "X-Cache-Tags": &o.ban.Tags, "X-Magento-Tags-Pattern": &o.ban.Tags, "X-Content-Type": nil,

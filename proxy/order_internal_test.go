@@ -11,7 +11,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-func parsed(method string, lines ...string) (Order, error) {
+func parsed(method string, lines ...string) (asking, error) {
 	h := http.Header{}
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, ": ")
@@ -22,37 +22,39 @@ func parsed(method string, lines ...string) (Order, error) {
 
 // TestParseOrder: what the clients of other caches send, and what it means here.
 func TestParseOrder(t *testing.T) {
+	var none invalidation.Ban
 	url := []string{"//h/p?q=1"}
 	for _, tt := range []struct {
 		name   string
 		method string
 		lines  []string
 		want   Order
+		ban    invalidation.Ban
 	}{
-		{"plain", "PURGE", nil, Order{URLs: url}},
-		{"Fastly, by URL", "PURGE", []string{"Fastly-Soft-Purge: 1"}, Order{URLs: url, Strategy: "soft"}},
-		{"Fastly, not soft", "PURGE", []string{"Fastly-Soft-Purge: 0"}, Order{URLs: url}},
-		{"Fastly, by keys", "PURGE", []string{"Surrogate-Key: a b", "Fastly-Soft-Purge: 1"}, Order{Tags: []string{"a", "b"}, Strategy: "soft"}},
-		{"Varnish xkey", "PURGE", []string{"xkey: a b"}, Order{Tags: []string{"a", "b"}}},
-		{"FOSHttpCache xkey-purge", "PURGE", []string{"xkey-purge: a b"}, Order{Tags: []string{"a", "b"}}},
-		{"FOSHttpCache xkey-softpurge", "PURGE", []string{"xkey-softpurge: a b"}, Order{Tags: []string{"a", "b"}, Strategy: "soft"}},
-		{"Cloudflare", "PURGE", []string{"Cache-Tag: a, b,c"}, Order{Tags: []string{"a", "b", "c"}}},
-		{"X-Cache-Tags", "PURGE", []string{"X-Cache-Tags: a,b"}, Order{Tags: []string{"a", "b"}}},
-		{"two fields name one tag", "PURGE", []string{"xkey: a", "Cache-Tag: a"}, Order{Tags: []string{"a"}}},
-		{"patterns", "PURGE", []string{"X-Purge-Pattern: /products/*, /x/**"}, Order{Patterns: []string{"/products/*", "/x/**"}}},
-		{"a regular expression has commas", "PURGE", []string{"X-Purge-Pattern: /a, re:^h/x{1,2}"}, Order{Patterns: []string{"/a", "re:^h/x{1,2}"}}},
+		{"plain", "PURGE", nil, Order{URLs: url}, none},
+		{"Fastly, by URL", "PURGE", []string{"Fastly-Soft-Purge: 1"}, Order{URLs: url, Strategy: "soft"}, none},
+		{"Fastly, not soft", "PURGE", []string{"Fastly-Soft-Purge: 0"}, Order{URLs: url}, none},
+		{"Fastly, by keys", "PURGE", []string{"Surrogate-Key: a b", "Fastly-Soft-Purge: 1"}, Order{Tags: []string{"a", "b"}, Strategy: "soft"}, none},
+		{"Varnish xkey", "PURGE", []string{"xkey: a b"}, Order{Tags: []string{"a", "b"}}, none},
+		{"FOSHttpCache xkey-purge", "PURGE", []string{"xkey-purge: a b"}, Order{Tags: []string{"a", "b"}}, none},
+		{"FOSHttpCache xkey-softpurge", "PURGE", []string{"xkey-softpurge: a b"}, Order{Tags: []string{"a", "b"}, Strategy: "soft"}, none},
+		{"Cloudflare", "PURGE", []string{"Cache-Tag: a, b,c"}, Order{Tags: []string{"a", "b", "c"}}, none},
+		{"X-Cache-Tags", "PURGE", []string{"X-Cache-Tags: a,b"}, Order{Tags: []string{"a", "b"}}, none},
+		{"two fields name one tag", "PURGE", []string{"xkey: a", "Cache-Tag: a"}, Order{Tags: []string{"a"}}, none},
+		{"patterns", "PURGE", []string{"X-Purge-Pattern: /products/*, /x/**"}, Order{Patterns: []string{"/products/*", "/x/**"}}, none},
+		{"a regular expression has commas", "PURGE", []string{"X-Purge-Pattern: /a, re:^h/x{1,2}"}, Order{Patterns: []string{"/a", "re:^h/x{1,2}"}}, none},
 		{"strategy, wait, timeout", "PURGE", []string{"X-Purge-Strategy: ttl=10s", "X-Purge-Wait: none", "X-Purge-Timeout: 2s"},
-			Order{URLs: url, Strategy: "ttl=10s", Wait: "none", Timeout: "2s"}},
-		{"the strategy in words wins", "PURGE", []string{"X-Purge-Strategy: lazy", "Fastly-Soft-Purge: 1"}, Order{URLs: url, Strategy: "lazy"}},
-		{"refresh", "REFRESH", nil, Order{URLs: url, Refresh: true}},
-		{"ban", "BAN", []string{"X-Url: ^/a", "X-Host: .*", "X-Content-Type: .*"}, Order{ban: invalidation.Ban{URL: "^/a"}}},
-		{"ban by tags", "BAN", []string{"X-Cache-Tags: (a|b)(,.+)?$"}, Order{ban: invalidation.Ban{Tags: "(a|b)(,.+)?$"}}},
-		{"ban of everything", "BAN", []string{"X-Url: .*", "X-Host: .*"}, Order{All: true}},
-		{"Magento", "PURGE", []string{"X-Magento-Tags-Pattern: ((^|,)cat_p_1(,|$))"}, Order{ban: invalidation.Ban{Tags: "((^|,)cat_p_1(,|$))"}}},
-		{"Magento flushes", "PURGE", []string{"X-Magento-Tags-Pattern: .*"}, Order{All: true}},
+			Order{URLs: url, Strategy: "ttl=10s", Wait: "none", Timeout: "2s"}, none},
+		{"the strategy in words wins", "PURGE", []string{"X-Purge-Strategy: lazy", "Fastly-Soft-Purge: 1"}, Order{URLs: url, Strategy: "lazy"}, none},
+		{"refresh", "REFRESH", nil, Order{URLs: url, Refresh: true}, none},
+		{"ban", "BAN", []string{"X-Url: ^/a", "X-Host: .*", "X-Content-Type: .*"}, Order{}, invalidation.Ban{URL: "^/a"}},
+		{"ban by tags", "BAN", []string{"X-Cache-Tags: (a|b)(,.+)?$"}, Order{}, invalidation.Ban{Tags: "(a|b)(,.+)?$"}},
+		{"ban of everything", "BAN", []string{"X-Url: .*", "X-Host: .*"}, Order{All: true}, none},
+		{"Magento", "PURGE", []string{"X-Magento-Tags-Pattern: ((^|,)cat_p_1(,|$))"}, Order{}, invalidation.Ban{Tags: "((^|,)cat_p_1(,|$))"}},
+		{"Magento flushes", "PURGE", []string{"X-Magento-Tags-Pattern: .*"}, Order{All: true}, none},
 	} {
 		got, err := parsed(tt.method, tt.lines...)
-		if err != nil || !reflect.DeepEqual(got, tt.want) {
+		if err != nil || !reflect.DeepEqual(got, asking{tt.want, tt.ban}) {
 			t.Errorf("%s: %+v, %v; want %+v", tt.name, got, err, tt.want)
 		}
 	}

@@ -74,6 +74,6 @@ func command() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), reloadCommand(), healthcheckCommand(), versionCommand(), completionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), explainCommand(), purgeCommand(), reloadCommand(), healthcheckCommand(), versionCommand(), completionCommand())
 	return root
 }

@@ -198,6 +198,26 @@ func (h *Handler) upstreams(_ context.Context, p page) (Page[Upstream], error) {
 	return out, nil
 }
 
+// instances lists the instances by their ids. One that after names need not be there any more.
+func (h *Handler) instances(ctx context.Context, p page) (Page[Instance], error) {
+	all, err := h.o.Instances(ctx)
+	if err != nil {
+		return Page[Instance]{}, problem(http.StatusServiceUnavailable, "the log of purges cannot be reached", err.Error())
+	}
+	out := Page[Instance]{Items: []Instance{}}
+	for _, i := range all {
+		if i.ID <= p.after && p.after != "" {
+			continue
+		}
+		if len(out.Items) == p.limit {
+			out.Next = out.Items[p.limit-1].ID
+			break
+		}
+		out.Items = append(out.Items, i)
+	}
+	return out, nil
+}
+
 func describe(r *rules.Route) Route {
 	m := &r.Spec.Match
 	d := Route{

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,11 +57,29 @@ func (c *Client) Reload(ctx context.Context) (*Reloaded, error) {
 	return &r, err
 }
 
+// Invalidate carries out an order, and returns what has become of it with the status code: 200 where it has got as far as it asks to
+// wait for, else 202.
+func (c *Client) Invalidate(ctx context.Context, o *Order) (r *Receipt, status int, err error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, 0, err
+	}
+	r = new(Receipt)
+	status, err = c.send(ctx, http.MethodPost, "/v1/invalidate", nil, body, r, http.StatusAccepted)
+	return r, status, err
+}
+
 // call makes a call and reads its answer into out. Answers with one of the statuses also are answers.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any, also ...int) error {
-	req, err := c.request(ctx, method, path, query)
+	_, err := c.send(ctx, method, path, query, nil, out, also...)
+	return err
+}
+
+// send is call with a body, which is JSON, and returns the status code too.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte, out any, also ...int) (int, error) {
+	req, err := c.request(ctx, method, path, query, body)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	client := c.HTTP
 	if client == nil {
@@ -68,12 +87,12 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, req.URL, err)
+		return 0, fmt.Errorf("%s %s: %w", method, req.URL, err)
 	}
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")) // none is no JSON either
 	expected := res.StatusCode == http.StatusOK
@@ -84,29 +103,32 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	case kind == "application/problem+json":
 		p := new(Problem)
 		if err := json.Unmarshal(b, p); err != nil {
-			return fmt.Errorf("%s %s: %w", method, req.URL, err)
+			return 0, fmt.Errorf("%s %s: %w", method, req.URL, err)
 		}
-		return p
+		return 0, p
 	case expected && kind == "application/json":
 		if err := json.Unmarshal(b, out); err != nil {
-			return fmt.Errorf("%s %s: %w", method, req.URL, err)
+			return 0, fmt.Errorf("%s %s: %w", method, req.URL, err)
 		}
-		return nil
+		return res.StatusCode, nil
 	default:
-		return fmt.Errorf("%s %s: the answer %s is not one of cacheproxy's administration API", method, req.URL, res.Status)
+		return 0, fmt.Errorf("%s %s: the answer %s is not one of cacheproxy's administration API", method, req.URL, res.Status)
 	}
 }
 
-func (c *Client) request(ctx context.Context, method, path string, query url.Values) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Request, error) {
 	base, err := url.Parse(c.URL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, errors.New("the address of the administration listener should look like http://127.0.0.1:8081, not " + strconv.Quote(c.URL))
 	}
 	target := base.JoinPath(path)
 	target.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(c.Token))

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -29,11 +31,18 @@ type Options struct {
 	Table   func() *rules.Table
 	// Upstreams returns how the upstreams in use fare, by their names.
 	Upstreams func() map[string]upstream.Stats
+	// Instances returns the instances that share the log of purges.
+	Instances func(context.Context) ([]Instance, error)
 	Config    func() json.RawMessage // with secrets masked
 	// Reload loads the configuration anew. Where that is refused the error is a *Problem with the mistakes.
 	Reload func(ctx context.Context) (Reloaded, error)
-	Level  *slog.LevelVar
-	Log    *slog.Logger
+	// Invalidate carries out an order; its errors are those of proxy.Proxy.
+	Invalidate func(ctx context.Context, o *Order) (*proxy.Receipt, error)
+	// Graph returns the dependencies of a node; its errors are those of proxy.Proxy.
+	Graph func(of string) (*Graph, error)
+	Cache *cache.Cache
+	Level *slog.LevelVar
+	Log   *slog.Logger
 }
 
 // Handler serves the administration API. It is safe for concurrent use.
@@ -71,7 +80,12 @@ func init() {
 		{"GET", "/readyz", "", nil, "Whether requests are served.", (*Handler).ready},
 		{"GET", "/metrics", ScopeRead, nil, "Metrics in the format of Prometheus.", (*Handler).metrics},
 		{"GET", "/v1/config", ScopeRead, nil, "The configuration in force, with secrets masked.", serve(nothing, (*Handler).config)},
+		{"GET", "/v1/dependencies", ScopeRead, []string{"of"}, "What depends on something, and what that depends on.", serve(nodeOf, (*Handler).dependencies)},
+		{"GET", "/v1/entries", ScopeRead, searchParams, "The stored responses in memory, by key.", serve(searchOf, (*Handler).entries)},
+		{"GET", "/v1/entries/{key}", ScopeRead, nil, "What is stored under one key.", serve(keyOf, (*Handler).entry)},
 		{"GET", "/v1/explain", ScopeRead, questionParams, "What would be done with a request, and why.", serve(question, (*Handler).explain)},
+		{"GET", "/v1/instances", ScopeRead, pageParams, "The instances that share the log of purges, and how far each has applied it.", serve(pageOf, (*Handler).instances)},
+		{"POST", "/v1/invalidate", ScopePurge, nil, "Purges what is named, and what depends on it.", (*Handler).invalidate},
 		{"PUT", "/v1/log-level", ScopeAdmin, nil, "Sets the level of the log until the next reload that changes it.", serve(body[LogLevel], (*Handler).setLevel)},
 		{"GET", "/v1/openapi.yaml", ScopeRead, nil, "The description of this API.", (*Handler).openapi},
 		{"POST", "/v1/reload", ScopeAdmin, nil, "Loads the configuration anew; refused whole where it has a mistake.", serve(body[struct{}], (*Handler).reload)},
@@ -111,7 +125,7 @@ func find(r *http.Request) (*call, error) {
 	var others []string
 	for i := range calls {
 		switch c := &calls[i]; {
-		case c.path != r.URL.Path:
+		case !c.fits(r):
 		case c.method == method:
 			return c, nil
 		default:
@@ -122,6 +136,20 @@ func find(r *http.Request) (*call, error) {
 		return nil, problem(http.StatusNotFound, "no such call", r.URL.Path+" is not a call of this API; GET / lists them")
 	}
 	return nil, problem(http.StatusMethodNotAllowed, "wrong method", r.URL.Path+" takes "+strings.Join(others, ", "))
+}
+
+// fits reports whether the call has the path of the request, and notes the value of what its path has in braces, at the end.
+func (c *call) fits(r *http.Request) bool {
+	fixed, name, named := strings.Cut(c.path, "{")
+	if !named {
+		return c.path == r.URL.Path
+	}
+	value, ok := strings.CutPrefix(r.URL.Path, fixed)
+	if !ok || value == "" || strings.Contains(value, "/") {
+		return false
+	}
+	r.SetPathValue(strings.TrimSuffix(name, "}"), value)
+	return true
 }
 
 // make makes a call, if it may be made.

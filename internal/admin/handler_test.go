@@ -68,6 +68,9 @@ func newInstance(t *testing.T) *instance {
 		Upstreams: func() map[string]upstream.Stats {
 			return map[string]upstream.Stats{"shop": shopStats, "blog": {}, "mail": {}}
 		},
+		Instances: func(context.Context) ([]admin.Instance, error) {
+			return []admin.Instance{{ID: "a", Self: true, Epoch: "00000000000000ab", Seq: 7, Leased: true}, {ID: "b"}, {ID: "c"}}, nil
+		},
 		Config: func() json.RawMessage { return json.RawMessage(`{"listen":[]}`) },
 		Reload: func(context.Context) (admin.Reloaded, error) { return admin.Reloaded{Warnings: []admin.Mistake{}}, nil },
 		Level:  new(slog.LevelVar),
@@ -125,6 +128,8 @@ func TestCalls(t *testing.T) {
 		{"GET", "/v1/openapi.yaml", "", 200, "openapi: 3.1.0"},
 		{"GET", "/v1/explain?url=http://x/a", "", 200, `"route": "a"`},
 		{"GET", "/v1/upstreams", "", 200, `"next": ""`},
+		{"GET", "/v1/instances?limit=1", "", 200, `"next": "a"`},
+		{"GET", "/v1/instances?after=a&limit=1", "", 200, `"id": "b"`},
 		{"GET", "/v1/upstreams?after=zz", "", 200, `"items": []`},
 		{"POST", "/v1/reload", "", 200, `"warnings": []`},
 		{"POST", "/v1/reload", "{}", 200, `"warnings": []`},

@@ -68,6 +68,9 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"Explanation": reflect.TypeFor[Explanation](), "Step": reflect.TypeFor[proxy.Step](),
 		"LogLevel": reflect.TypeFor[LogLevel](), "Reloaded": reflect.TypeFor[Reloaded](), "Mistake": reflect.TypeFor[Mistake](),
 		"RoutePage": reflect.TypeFor[Page[Route]](), "Route": reflect.TypeFor[Route](), "Problem": reflect.TypeFor[Problem](),
+		"Order": reflect.TypeFor[Order](), "Receipt": reflect.TypeFor[Receipt](), "EntryPage": reflect.TypeFor[Page[Entry]](),
+		"Entry": reflect.TypeFor[Entry](), "Graph": reflect.TypeFor[Graph](), "Edge": reflect.TypeFor[Edge](),
+		"InstancePage": reflect.TypeFor[Page[Instance]](), "Instance": reflect.TypeFor[Instance](),
 		"UpstreamPage": reflect.TypeFor[Page[Upstream]](), "Upstream": reflect.TypeFor[Upstream](), "UpstreamTarget": reflect.TypeFor[UpstreamTarget](),
 	}
 	schemas := readDocument(t).Components.Schemas

@@ -69,6 +69,17 @@ type UpstreamTarget struct {
 	Since       time.Time `json:"since"` // when the state began
 }
 
+// Instance is one of those that share the log of purges.
+type Instance struct {
+	ID      string `json:"id"`
+	Self    bool   `json:"self"`  // the one that answers
+	Epoch   string `json:"epoch"` // of the log
+	Seq     uint64 `json:"seq"`   // of the last record that it has reported as applied
+	IdleMS  int64  `json:"idle_ms"`
+	LeaseMS int64  `json:"lease_ms"` // 0: it is alone and needs none
+	Leased  bool   `json:"leased"`   // its lease may still run
+}
+
 // Page is a part of a list. Next is what to ask for with after to get the next part; "" at the end.
 type Page[T any] struct {
 	Items []T    `json:"items"`

@@ -46,7 +46,8 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
-	redis   *server // nil: memory only
+	redis   *server               // nil: memory only
+	pending *invalidation.Pending // nil where there is no Redis that could be away
 	metrics *metrics.Metrics
 	access  *metrics.AccessLog
 	admin   *admin.Handler
@@ -64,10 +65,12 @@ type App struct {
 	files     []string                     // that the configuration in force was read from
 	contents  map[string][sha256.Size]byte // of the files, when the configuration was loaded last
 
-	main     []*listener
-	side     net.Listener // of the administration API
-	shop     net.Listener // of the demo origin, or nil
-	dataLock *os.File     // open where something needs data_dir
+	main      []*listener
+	side      net.Listener // of the administration API
+	shop      net.Listener // of the demo origin, or nil
+	logClient redisClient  // of the log of purges; nil: memory only
+	dataDir   sync.Mutex
+	dataLock  *os.File // open where something needs data_dir
 }
 
 // New loads the configuration and builds an instance that listens, but does not answer yet. Close or Run must be called in the end.
@@ -129,13 +132,15 @@ func (a *App) build(cfg *config.Config) error {
 		policy = tiers.LRU
 	}
 	var err error
-	if a.redis, err = connect(&cfg.Redis); err != nil {
+	if a.redis, err = connect(&cfg.Redis, a.checkEviction); err != nil {
 		return err
 	}
 	a.cache = cache.New(cache.Options{
 		MaxBytes: cfg.Cache.L1.MaxBytes, Policy: policy, MaxVariants: cfg.Cache.MaxVariants, Remote: a.remoteTier(cfg),
 	}, state)
-	a.purger = invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return a.proxy.Applied(r) })
+	if err := a.openLog(cfg, state); err != nil {
+		return err
+	}
 
 	format := metrics.JSON
 	if cfg.Log.Format == "text" {
@@ -154,6 +159,7 @@ func (a *App) build(cfg *config.Config) error {
 		AccessLost:  a.access.Lost,
 		Upstreams:   a.upstreamStats,
 		Redis:       a.redisFigures,
+		Log:         a.logFigures,
 	})
 	if err != nil {
 		return err
@@ -203,9 +209,15 @@ func (a *App) Close() {
 			l.Close() // nobody has used it
 		}
 	}
+	if a.pending != nil {
+		a.pending.Close() // nothing was purged
+	}
 	a.closeDataDir()
 	if a.redis != nil {
 		a.redis.client.Close() // nobody has used it
+	}
+	if a.logClient != nil {
+		a.logClient.Close() // nor this
 	}
 	if g := a.current.Load(); g != nil {
 		g.close(nil)
@@ -221,6 +233,11 @@ func (a *App) Run(ctx context.Context) error {
 	run.start("access log", a.access.Run, nil)
 	if a.redis != nil {
 		run.start("redis", a.redis.watch, nil)
+		run.start("log of purges", a.follow, nil)
+		run.start("purges that wait", a.purger.Drain, nil)
+		first, cancel := context.WithTimeout(ctx, firstRead)
+		a.purger.Ready(first)
+		cancel()
 	}
 	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
@@ -248,10 +265,16 @@ func (a *App) Run(ctx context.Context) error {
 	begin := time.Now()
 	err := errors.Join(failed, run.stop(bounded))
 	a.current.Load().close(nil)
+	if a.pending != nil {
+		err = errors.Join(err, a.pending.Close())
+	}
 	a.closeDataDir()
 	a.log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond).String())
 	return err
 }
+
+// firstRead is how long requests wait, at a start, until the log of purges has been read. A log that cannot be reached is not waited for.
+const firstRead = 2 * time.Second
 
 // pruneEvery is how often purges are forgotten that are older than anything stored.
 const pruneEvery = time.Minute

@@ -56,6 +56,9 @@ func start(t *testing.T, text string, change ...func(*app.Options)) *instance {
 	}}
 	if text != "" {
 		i.file = filepath.Join(t.TempDir(), "cacheproxy.yaml")
+		if strings.Contains(text, "redis:") && !strings.Contains(text, "data_dir:") {
+			text += "\ndata_dir: " + filepath.Join(filepath.Dir(i.file), "data") + "\n" // where purges wait
+		}
 		i.write(text)
 		o.Config.File = i.file
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,11 +32,13 @@ const (
 type server struct {
 	client redis.UniversalClient
 	figure atomic.Pointer[metrics.Redis]
+	policy sync.Once    // done when it is known which keys Redis evicts
+	evicts func(string) // is told then
 }
 
 // connect returns the connection that the configuration asks for, or nil where it asks for none. Nothing is sent yet: an instance
-// starts without its Redis.
-func connect(c *config.Redis) (*server, error) {
+// starts without its Redis. Evicts is told once which keys the server evicts, as it calls that.
+func connect(c *config.Redis, evicts func(policy string)) (*server, error) {
 	if !c.IsSet() {
 		return nil, nil
 	}
@@ -44,7 +47,7 @@ func connect(c *config.Redis) (*server, error) {
 		return nil, err
 	}
 	redis.SetLogger(quiet{}) // what concerns somebody is logged as a change of the breaker
-	s := &server{client: redis.NewUniversalClient(o)}
+	s := &server{client: redis.NewUniversalClient(o), evicts: evicts}
 	s.figure.Store(&metrics.Redis{})
 	return s, nil
 }
@@ -184,6 +187,7 @@ func (s *server) look(ctx context.Context) {
 	ask := func(ctx context.Context, c *redis.Client) error {
 		text, err := c.Info(ctx, "memory", "stats").Result()
 		if err == nil {
+			s.policy.Do(func() { s.evicts(infoText(text, "maxmemory_policy")) })
 			memory.Add(infoNumber(text, "used_memory"))
 			evicted.Add(infoNumber(text, "evicted_keys"))
 		}
@@ -206,13 +210,18 @@ func (s *server) look(ctx context.Context) {
 
 // infoNumber returns a number of the answer to INFO; 0 where it is not there.
 func infoNumber(info, name string) int64 {
+	n, _ := strconv.ParseInt(infoText(info, name), 10, 64) // what is no number is not there
+	return n
+}
+
+// infoText returns a value of the answer to INFO; "" where it is not there.
+func infoText(info, name string) string {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
-			n, _ := strconv.ParseInt(value, 10, 64) // what is no number is not there
-			return n
+			return value
 		}
 	}
-	return 0
+	return ""
 }
 
 // redisFigures are the figures for metrics; nil where there is no Redis.

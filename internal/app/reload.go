@@ -11,6 +11,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/config"
+	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
@@ -84,7 +85,9 @@ func needRestart(start, next *config.Config) (ws config.Warnings) {
 		{"cache.l1.max_bytes", start.Cache.L1.MaxBytes, next.Cache.L1.MaxBytes},
 		{"cache.l1.warm_keys", start.Cache.L1.WarmKeys, next.Cache.L1.WarmKeys},
 		{"cache.l1.policy", start.Cache.L1.Policy, next.Cache.L1.Policy},
-		{"cache.log.max_rows", start.Cache.Log.MaxRows, next.Cache.Log.MaxRows},
+		{"cache.log", start.Cache.Log, next.Cache.Log},
+		{"cache.lease", start.Cache.Lease, next.Cache.Lease},
+		{"cache.on_partition", start.Cache.OnPartition, next.Cache.OnPartition},
 		{"cache.max_variants", start.Cache.MaxVariants, next.Cache.MaxVariants},
 		{"log.format", start.Log.Format, next.Log.Format},
 	} {
@@ -106,12 +109,16 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Explain: func(q admin.Question) (*admin.Explanation, error) {
 			return a.current.Load().plan.Explain(a.cache, q)
 		},
-		Table:     func() *rules.Table { return a.current.Load().cfg.Table() },
-		Upstreams: a.upstreamStats,
-		Config:    func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
-		Reload:    a.reloadCall,
-		Level:     a.level,
-		Log:       a.log,
+		Table:      func() *rules.Table { return a.current.Load().cfg.Table() },
+		Upstreams:  a.upstreamStats,
+		Instances:  a.instances,
+		Config:     func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
+		Reload:     a.reloadCall,
+		Invalidate: func(ctx context.Context, o *admin.Order) (*proxy.Receipt, error) { return a.proxy.Invalidate(ctx, o) },
+		Graph:      func(of string) (*admin.Graph, error) { return a.proxy.Graph(of) },
+		Cache:      a.cache,
+		Level:      a.level,
+		Log:        a.log,
 	}
 }
 

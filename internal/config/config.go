@@ -94,7 +94,9 @@ type Cache struct {
 	MaxLifetime    time.Duration `yaml:"max_lifetime" default:"1d" min:"1s" doc:"No entry outlives it, stale time included; a longer ttl is cut."`
 	L1             L1            `yaml:"l1" doc:"The memory tier."`
 	L2             L2            `yaml:"l2" doc:"The tier in Redis."`
+	OnPartition    string        `yaml:"on_partition" default:"serve" enum:"serve,revalidate,bypass" doc:"What an instance does with its copies while it is cut off from the log in Redis: serves them, validates each before use, or uses none."`
 	Log            CacheLog      `yaml:"log" doc:"The invalidation log."`
+	Lease          time.Duration `yaml:"lease" default:"2s" min:"100ms" doc:"How long an instance may answer from its copies after it was up to date with the log in Redis. A purge waits at most about this long for one that is away."`
 	Encode         Encode        `yaml:"encode" doc:"Encoded forms of stored responses, made here from the one that the upstream sends without a coding."`
 	TagHeaders     []string      `yaml:"tag_headers" default:"[Surrogate-Key, Cache-Tag, xkey]" format:"field" doc:"Response fields that hold tags, separated by spaces or commas. They reach trusted_proxies only."`
 	MaxTags        int           `yaml:"max_tags" default:"256" min:"1" doc:"Tags of a response, of at most 1 KiB each; over it: not stored, because what has lost a tag could not be purged by it."`
@@ -123,9 +125,11 @@ func (e *Encode) spec() rules.EncodeSpec {
 	return rules.EncodeSpec{Algorithms: e.Algorithms, MinBytes: &e.MinBytes, Types: e.Types}
 }
 
-// CacheLog bounds the applied state of the invalidation log.
+// CacheLog bounds the invalidation log, and what is applied of it.
 type CacheLog struct {
-	MaxRows int `yaml:"max_rows" default:"1000000" min:"1" doc:"Purges remembered in memory; more: entries older than the oldest of them are validated before use."`
+	MaxRecords int `yaml:"max_records" default:"1000000" min:"1000" doc:"Purges kept in Redis, about. An instance that was away for more of them validates what it has stored before use."`
+	MaxPending int `yaml:"max_pending" default:"100000" min:"1" doc:"Purges kept in data_dir while Redis is away; more are refused with 503."`
+	MaxRows    int `yaml:"max_rows" default:"1000000" min:"1" doc:"Purges remembered in memory; more: entries older than the oldest of them are validated before use."`
 }
 
 // Log is the log on standard error.

@@ -28,6 +28,7 @@ type Redis struct {
 	PoolSize       int           `yaml:"pool_size" default:"50" min:"1" doc:"Connections to each server at most."`
 	Timeout        time.Duration `yaml:"timeout" default:"100ms" min:"1ms" doc:"How long one operation may take. A request waits no longer for Redis, and after breaker.failures not at all."`
 	ReadReplicas   bool          `yaml:"read_replicas" default:"false" doc:"Whether stored responses may be read from replicas, of a cluster or of sentinels. What this instance purges is then not read from Redis for ten seconds."`
+	WaitReplicas   int           `yaml:"wait_replicas" default:"0" min:"0" doc:"How many replicas must hold a purge before it is acknowledged as complete."`
 	Breaker        RedisBreaker  `yaml:"breaker" doc:"When Redis is left alone."`
 }
 

@@ -5,18 +5,13 @@ import "fmt"
 // reservedKeys are the documented keys whose feature is not built yet, each with what it is for. In a path, [] is any element
 // of a list and * any name of a map.
 var reservedKeys = map[string]string{
-	"sessions":    "edge sessions",
-	"events":      "events",
-	"tracing":     "tracing",
-	"cache.lease": "invalidation across instances",
+	"sessions": "edge sessions",
+	"events":   "events",
+	"tracing":  "tracing",
 
 	"listen[].fast_lane": "the fast lane",
 
-	"cache.on_partition":    "invalidation across instances",
-	"cache.sweep":           "the Redis tier",
-	"redis.wait_replicas":   "the invalidation log in Redis",
-	"cache.log.max_records": "the invalidation log in Redis",
-	"cache.log.max_pending": "the invalidation log in Redis",
+	"cache.sweep": "the Redis tier",
 
 	"routes[].write.mode":         "writing through the cache",
 	"routes[].write.methods":      "writing through the cache",

@@ -28,6 +28,7 @@ type Sources struct {
 	AccessLost  func() uint64 // lines of the access log that were dropped
 	Upstreams   func() map[string]upstream.Stats
 	Redis       func() *Redis // nil: there is none
+	Log         func() *Log   // nil: the log of purges is in memory
 }
 
 // Connections are the figures of the main listeners.
@@ -47,6 +48,7 @@ type Metrics struct {
 	reloads          *prometheus.CounterVec
 	remoteOperations *prometheus.CounterVec
 	remoteDuration   *prometheus.HistogramVec
+	propagation      prometheus.Histogram
 }
 
 // New registers the metrics with registry, those of the Go runtime and of the process among them. version names the build. The
@@ -76,6 +78,7 @@ func New(registry prometheus.Registerer, version string, table *rules.Table, s S
 			Help:    "Time that operations on the tier in Redis took, those that failed included.",
 			Buckets: bounds[:12],
 		}, []string{"op"}),
+		propagation: newPropagation(),
 	}
 	m.reloads.WithLabelValues(reloadOK)
 	m.reloads.WithLabelValues(reloadRefused)
@@ -85,7 +88,7 @@ func New(registry prometheus.Registerer, version string, table *rules.Table, s S
 	})
 	build.Set(1)
 	for _, c := range []prometheus.Collector{
-		m, m.upstreamRequests, m.upstreamDuration, m.reloads, m.remoteOperations, m.remoteDuration, build,
+		m, m.upstreamRequests, m.upstreamDuration, m.reloads, m.remoteOperations, m.remoteDuration, m.propagation, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := registry.Register(c); err != nil {
@@ -195,6 +198,9 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, f := range redisFigures {
 		out <- f.desc
 	}
+	for _, f := range logFigures {
+		out <- f.desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -233,6 +239,9 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	if r := m.sources.Redis(); r != nil {
 		r.collect(out, &c.Remote)
+	}
+	if l := m.sources.Log(); l != nil {
+		l.collect(out)
 	}
 }
 

@@ -55,6 +55,7 @@ func sources() metrics.Sources {
 		Connections: func() metrics.Connections { return metrics.Connections{Open: 41, Limit: 42, Refused: 43} },
 		Malformed:   func() uint64 { return 45 },
 		AccessLost:  func() uint64 { return 44 },
+		Log:         func() *metrics.Log { return &metrics.Log{Lag: 71, Leased: true, Pending: 72} },
 		Redis: func() *metrics.Redis {
 			return &metrics.Redis{Up: true, MemoryBytes: 61, EvictedKeys: 62, Pool: metrics.RedisPool{Connections: 63, Idle: 64, Hits: 65, Misses: 66, Timeouts: 67, Stale: 68}}
 		},
@@ -124,6 +125,7 @@ func TestFiguresOfTheParts(t *testing.T) {
 		`l1_evictions_total{reason="evicted"} 14`, `l1_evictions_total{reason="rejected"} 15`,
 		`l1_evictions_total{reason="expired"} 16`, `l1_evictions_total{reason="deleted"} 17`, `variants_dropped_total 18`,
 		`fetches_in_flight 21`, `collapsed_requests_total 22`, `panics_total 23`,
+		`log_lag 71`, `lease_held 1`, `log_pending 72`, `invalidation_propagation_seconds_count 0`,
 		`invalidations_total{kind="url",strategy="immediate"} 31`, `invalidations_total{kind="all",strategy="immediate"} 32`,
 		`log_applied_seq 33`, `connections 41`, `connections_limit 42`, `connections_refused_total 43`, `malformed_requests_total 45`, `access_log_dropped_total 44`,
 		`config_reloads_total{result="ok"} 1`, `config_reloads_total{result="refused"} 2`,

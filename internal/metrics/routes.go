@@ -77,7 +77,9 @@ func (rt *route) observe(r *cache.Report) {
 		h = first(&rt.results[r.Result%results], newHistogram)
 	}
 	h.observe(r.Duration)
-	if r.Result != cache.ResultPass && r.Result != cache.ResultBypass {
+	switch r.Result {
+	case cache.ResultPass, cache.ResultBypass, cache.ResultDenied:
+	default:
 		return
 	}
 	u := rt.uncached.Load()
