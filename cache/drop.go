@@ -16,7 +16,7 @@ import (
 const (
 	// dropTime is how long Drop looks for what a record has ended, before it leaves the rest to Run.
 	dropTime = 5 * time.Millisecond
-	// dropBatch is how many keys are taken from the index under one lock.
+	// dropBatch is how many keys are looked at before the time is: those of the index are taken under one lock.
 	dropBatch = 64
 	// maxDrops is how many records wait for Run. What does not find room is freed when it is touched, or evicted.
 	maxDrops = 1024
@@ -86,9 +86,11 @@ func (c *Cache) drop(r invalidation.Record, stop func() bool) (d Dropped, whole 
 			}
 			whole = c.dropCarriers(c.state.Hash(s), &d, stop)
 		default:
+			seen := 0
 			c.memory.memory.Range(func(key [16]byte, _ ref) bool {
 				d.add(c.dropKey(key, s.Kind == invalidation.KindAll))
-				whole = !stop()
+				seen++
+				whole = seen%dropBatch != 0 || !stop()
 				return whole
 			})
 		}

@@ -2,6 +2,7 @@ package invalidation
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -101,4 +102,50 @@ func BenchmarkApply(b *testing.B) {
 	for b.Loop() {
 		apply()
 	}
+}
+
+// What does a hit on something with ten tags pay while other tags are purged a
+// thousand times a second, and it is asked for ten thousand times a second? One
+// Check in ten then finds something new.
+func BenchmarkCheckTaggedAtAThousandPurgesASecond(b *testing.B) {
+	s := NewState(1_000_000)
+	s.Begin(Position{1, 0})
+	var marks []Selector
+	for i := range 10 {
+		marks = append(marks, Selector{KindTag, fmt.Sprint("tag-", i)})
+	}
+	x := s.thing(s.Birth(), "http://host/path", marks...)
+	other := Record{Selectors: []Selector{{KindTag, "other"}}}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if i++; i%10 == 0 {
+			s.ApplyHere(other)
+		}
+		if s.check(x) != Valid {
+			b.Fatal("not valid")
+		}
+	}
+}
+
+// What do a million different purged tags take? The result is in the metric.
+func BenchmarkAMillionPurgedTags(b *testing.B) {
+	const tags = 1_000_000
+	for b.Loop() {
+		before := heap()
+		s := NewState(tags)
+		s.Begin(Position{1, 0})
+		for i := range tags {
+			s.Apply(Record{Position: Position{1, Seq(i + 1)}, Selectors: []Selector{{KindTag, fmt.Sprint("tag-", i)}}})
+		}
+		b.ReportMetric(float64(heap()-before)/tags, "bytes/tag")
+		runtime.KeepAlive(s)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

@@ -170,6 +170,7 @@ func (a *App) build(cfg *config.Config) error {
 		return err
 	}
 	a.proxy = proxy.New(next.plan, a.cache, a.purger, a.log, a.metrics.Observe, a.access.Observe)
+	a.shareDependencies(cfg)
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
@@ -235,6 +236,7 @@ func (a *App) Run(ctx context.Context) error {
 		run.start("redis", a.redis.watch, nil)
 		run.start("log of purges", a.follow, nil)
 		run.start("purges that wait", a.purger.Drain, nil)
+		run.start("dependencies", a.proxy.Dependencies().Run, nil)
 		first, cancel := context.WithTimeout(ctx, firstRead)
 		a.purger.Ready(first)
 		cancel()

@@ -62,6 +62,26 @@ func (a *App) openLog(cfg *config.Config, state *invalidation.State) error {
 	return nil
 }
 
+// shareDependencies lets instances know what the others' responses depend on. While the log is away nobody is asked: a purge is then of
+// what is known here.
+func (a *App) shareDependencies(cfg *config.Config) {
+	client, ok := a.logClient.(redis.UniversalClient)
+	if !ok {
+		return
+	}
+	lifetime := cfg.Cache.MaxLifetime
+	if lifetime <= 0 {
+		lifetime = unboundedLifetime
+	}
+	a.proxy.Dependencies().Share(&invalidation.RedisEdges{
+		Client: client, Prefix: cfg.Cache.KeyPrefix, Lifetime: lifetime, Timeout: cfg.Redis.Timeout,
+		Up: func() bool { return a.purger.Reached() == nil },
+	})
+}
+
+// unboundedLifetime is for how long dependencies are shared where nothing bounds the lifetime of what is stored.
+const unboundedLifetime = 7 * 24 * time.Hour
+
 // openPending returns what waits for the log. The file is made when there is something to wait; one that is there is opened now: it
 // must hold before the first request is served.
 func (a *App) openPending(cfg *config.Config) (*invalidation.Pending, error) {

@@ -89,6 +89,9 @@ func (s *site) ask(method, url, body string, fields ...string) (int, http.Header
 	}
 	for _, f := range fields {
 		name, value, _ := strings.Cut(f, ": ")
+		if name == "Host" {
+			r.Host = value
+		}
 		r.Header.Add(name, value)
 	}
 	res, err := http.DefaultClient.Do(r)
