@@ -17,11 +17,11 @@ local granted = 0
 if ARGV[2] ~= '' and same then
 	if from + #records == head then granted = 1 end
 	local report = e .. ' ' .. ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. text(clock())
-	local kept = redis.pcall('HSET', KEYS[2], ARGV[2], report)
-	-- A full server must not cut everybody off: whoever waits is then told below,
-	-- or waits out the lease. Any other refusal may say that this is no master any
-	-- more, which must grant nothing.
-	if type(kept) == 'table' and kept.err and not string.find(kept.err, 'OOM') then return kept end
+	-- A server that is full refuses what may grow, but not in a script that has
+	-- deleted something before: it must not cut everybody off. And nobody may hold
+	-- a lease without standing here, because nobody would wait for it.
+	redis.call('HDEL', KEYS[2], ARGV[2])
+	redis.call('HSET', KEYS[2], ARGV[2], report)
 	for i = 7, #ARGV do
 		redis.pcall('PUBLISH', ARGV[i], 'a ' .. ARGV[2] .. ' ' .. e .. ' ' .. ARGV[4])
 	end
