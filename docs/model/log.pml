@@ -125,7 +125,7 @@ inline over() {
 inline mark() { lease_a[OTHER] = lease[OTHER]; flying_a[OTHER] = flying[OTHER] }
 
 inline ask() {
-	purge = asked; version++;
+	purge = asked; version++; printf("version %d at the origin; %d purges\n", version, who);
 	if
 	:: !WAIT_FROM_RETURN -> mark()
 	:: else
@@ -138,10 +138,10 @@ active [2] proctype Instance() provided (!OVER) {
 	bit i = _pid;
 end:	do
 	/* told: a record that is the next is applied. */
-	:: d_step { at_e[i] != NONE && at_s[i] < told[at_e[i]] -> at_s[i]++ }
+	:: d_step { at_e[i] != NONE && at_s[i] < told[at_e[i]] -> printf("%d applies a record that is told\n", i); at_s[i]++ }
 
 	/* sync: Redis has the report, and answers. */
-	:: d_step { !flying[i] ->
+	:: d_step { !flying[i] -> printf("%d reports; the log stands at %d-%d\n", i, epoch, head);
 		flying[i] = true; flying_e[i] = epoch; flying_s[i] = head;
 		if
 		:: at_e[i] == epoch && at_s[i] <= head ->
@@ -155,11 +155,11 @@ end:	do
 			fi
 		:: else
 		fi }
-	:: d_step { !LEASE_REGISTERED && !flying[i] && at_e[i] == epoch && at_s[i] <= head ->
+	:: d_step { !LEASE_REGISTERED && !flying[i] && at_e[i] == epoch && at_s[i] <= head -> printf("%d is granted a lease that the register does not know\n", i);
 		flying[i] = true; flying_e[i] = epoch; flying_s[i] = head; granted[i] = true }
 
 	/* take: the answer has come. */
-	:: d_step { flying[i] ->
+	:: d_step { flying[i] -> printf("%d takes the answer\n", i);
 		if
 		:: at_e[i] != flying_e[i] -> /* another epoch: the log is read from its beginning */
 			at_e[i] = flying_e[i]; at_s[i] = flying_s[i];
@@ -174,22 +174,23 @@ end:	do
 		:: else
 		fi;
 		land(i) }
-	:: d_step { flying[i] -> land(i) } /* it is lost */
+	:: d_step { flying[i] -> printf("the answer to %d is lost\n", i); land(i) } /* it is lost */
 
 	/* Time: a lease ends. Or this instance has known its epoch for a lease: what
 	   the other asked for before has ended, or is over when its answer comes. */
-	:: d_step { lease[i] -> lapse(i) }
-	:: d_step { !mature[i] && !lease_k[1 - i] ->
+	:: d_step { lease[i] -> printf("the lease of %d ends\n", i); lapse(i) }
+	:: d_step { !mature[i] && !lease_k[1 - i] -> printf("%d has known its epoch for a lease\n", i);
 		mature[i] = true;
 		granted[1 - i] = granted[1 - i] && !(LEASE_FROM_SENDING && flying_k[1 - i]);
 		flying_k[1 - i] = false }
-	:: d_step { !LEASE_AT_EACH_HIT && believes[i] != lease[i] -> believes[i] = lease[i] }
+	:: d_step { !LEASE_AT_EACH_HIT && believes[i] != lease[i] -> printf("the ticker of %d looks\n", i); believes[i] = lease[i] }
 
 	/* fill: the request leaves, and the origin reads its version. The response is
 	   late; then it is stored, here and in the shared tier. */
 	:: d_step { unborn && at_e[i] != NONE && version < PURGES -> /* what is fetched after the last purge stays right */
+		printf("%d fetches version %d, at %d-%d\n", i, version, at_e[i], at_s[i]);
 		unborn = false; under_way = true; home = i; copy_v = version; copy_e = at_e[i]; copy_s = at_s[i] }
-	:: d_step { under_way && home == i ->
+	:: d_step { under_way && home == i -> printf("%d stores the response\n", i);
 		if
 		:: BORN_AT_SENDING
 		:: else -> copy_e = at_e[i]; copy_s = at_s[i]
@@ -197,10 +198,10 @@ end:	do
 		under_way = false; in_memory[i] = true; in_redis = true }
 
 	/* promote */
-	:: d_step { in_redis && !in_memory[i] && VALID(i) -> in_memory[i] = true }
+	:: d_step { in_redis && !in_memory[i] && VALID(i) -> printf("%d reads it from the shared tier\n", i); in_memory[i] = true }
 
 	/* It ends, and begins anew with nothing. It may have left in good order. */
-	:: d_step { restarts < RESTARTS && !(purge != idle && who == i) ->
+	:: d_step { restarts < RESTARTS && !(purge != idle && who == i) -> printf("%d ends, and begins anew\n", i);
 		restarts++;
 		at_e[i] = NONE; at_s[i] = 0; mature[i] = true; lapse(i); believes[i] = false; land(i); in_memory[i] = false;
 		if
@@ -211,7 +212,7 @@ end:	do
 		:: reading && reader == i -> close()
 		:: else
 		fi }
-	:: d_step { at_e[i] == NONE && registered[i] -> registered[i] = false }
+	:: d_step { at_e[i] == NONE && registered[i] -> printf("%d has left the register\n", i); registered[i] = false }
 	od
 }
 
@@ -221,10 +222,10 @@ end:	do
 	:: d_step { purge == idle && version < PURGES && version > 0 -> who = 1; ask() } /* the first is 0's: they are alike */
 
 	/* append: the record is in the log; then that is known. */
-	:: d_step { purge == asked ->
+	:: d_step { purge == asked -> printf("the record is appended at %d-%d\n", epoch, head + 1);
 		purge = appended; head++; purge_e = epoch; purge_s = head; member = registered[OTHER];
 		told[epoch] = (told[epoch] < head -> head : told[epoch]) }
-	:: d_step { purge == appended ->
+	:: d_step { purge == appended -> printf("the append has returned\n");
 		if
 		:: WAIT_FROM_RETURN -> mark()
 		:: else
@@ -232,33 +233,33 @@ end:	do
 		purge = waits; young = YOUNG_WAITS && (at_e[who] != purge_e || !mature[who]) }
 
 	/* run: it is applied here, and all have reported that they have applied it; */
-	:: d_step { purge == waits && APPLIED(who) && !young && (!member || acknowledged) ->
+	:: d_step { purge == waits && APPLIED(who) && !young && (!member || acknowledged) -> printf("complete: reported by all\n");
 		assert(WITNESS != 2 || !(acknowledged && losses == LOSSES));
 		complete = version; over() }
 	/* look: who has left in good order is not waited for; */
-	:: d_step { purge == waits && member && epoch == purge_e && !registered[OTHER] -> member = false }
+	:: d_step { purge == waits && member && epoch == purge_e && !registered[OTHER] -> printf("the other has left\n"); member = false }
 	/* or a lease is over: what was asked for before has ended, or is over when its
 	   answer comes. Who has not reported is forgotten. */
-	:: d_step { purge == waits && APPLIED(who) && !lease_a[OTHER] ->
+	:: d_step { purge == waits && APPLIED(who) && !lease_a[OTHER] -> printf("complete: after a lease\n");
 		granted[OTHER] = granted[OTHER] && !(LEASE_FROM_SENDING && flying_a[OTHER]);
 		registered[OTHER] = registered[OTHER] && (acknowledged || renewed);
 		complete = version; over() }
 
 	/* An error, or a time-out: it is in the log or not, and nobody was told that it is complete. */
-	:: d_step { purge != idle -> over() }
+	:: d_step { purge != idle -> printf("the purge ends, not complete\n"); over() }
 	od
 }
 
 active proctype Loss() provided (!OVER) {
 end:	do
 	/* Redis is flushed, or restarts empty: the word is drawn anew. */
-	:: d_step { losses < LOSSES ->
+	:: d_step { losses < LOSSES -> printf("Redis has lost everything\n");
 		losses++; epochs++; epoch = epochs; former = NONE; head = 0; registered[0] = false; registered[1] = false }
 
 	/* It restarts with an older copy, or a replica that lags takes over: another
 	   run_id, and another replication id. */
-	:: d_step { losses < LOSSES ->
-		losses++; renewed = false;
+	:: atomic { losses < LOSSES -> /* not a d_step, which knows no choice */
+		losses++; renewed = false; printf("Redis has lost what came last\n");
 		if
 		:: !REPLICATION_ID -> former = epoch
 		:: else
@@ -283,24 +284,24 @@ end:	do
 		told[epoch] = (told[epoch] < head -> head : told[epoch]) }
 
 	/* The master before takes over again: its run_id is known, its replication id is new. */
-	:: d_step { losses < LOSSES && former != NONE -> losses++; epoch = former; former = NONE }
+	:: d_step { losses < LOSSES && former != NONE -> printf("the master before takes over again\n"); losses++; epoch = former; former = NONE }
 	od
 }
 
 active proctype Reader() provided (!OVER) {
 end:	do
 	/* A request, and the clock, where the response would be a wrong answer. */
-	:: d_step { !reading && !unborn && copy_v < complete && (MAY_USE(0) || !NO_JOIN_CUT_OFF) -> reading = true; reader = 0; leased = MAY_USE(0) }
-	:: d_step { !reading && !unborn && copy_v < complete && (MAY_USE(1) || !NO_JOIN_CUT_OFF) -> reading = true; reader = 1; leased = MAY_USE(1) }
+	:: d_step { !reading && !unborn && copy_v < complete && (MAY_USE(0) || !NO_JOIN_CUT_OFF) -> printf("a request to 0\n"); reading = true; reader = 0; leased = MAY_USE(0) }
+	:: d_step { !reading && !unborn && copy_v < complete && (MAY_USE(1) || !NO_JOIN_CUT_OFF) -> printf("a request to 1\n"); reading = true; reader = 1; leased = MAY_USE(1) }
 
 	/* A hit; or a fetch under way is joined. */
-	:: d_step { reading && leased && in_memory[reader] && VALID(reader) -> assert(false) }
-	:: d_step { reading && under_way && home == reader && (VALID(reader) || !NO_JOIN_OVERTAKEN) -> assert(false) }
+	:: d_step { reading && leased && in_memory[reader] && VALID(reader) -> printf("a hit\n"); assert(false) }
+	:: d_step { reading && under_way && home == reader && (VALID(reader) || !NO_JOIN_OVERTAKEN) -> printf("it joins the fetch\n"); assert(false) }
 
 	/* The right answer, of a response that another instance has fetched. */
 	:: d_step { WITNESS == 1 && losses == LOSSES && complete == 1 && copy_v == 1 && in_memory[1 - home] && VALID(1 - home) && lease[1 - home] -> assert(false) }
 
 	/* Else a fetch of its own, which is not older than the request. */
-	:: d_step { reading -> close() }
+	:: d_step { reading -> printf("it fetches\n"); close() }
 	od
 }
