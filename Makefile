@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
+.PHONY: help run build test lint generate model model-short conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -60,6 +60,14 @@ chaos: ## let upstreams and Redis fail under load, and write the tables of docs/
 consistency: ## let instances, Redis and what is between them fail under purges, and check what clients read
 	test/needs.sh go redis-server
 	go test -count=1 -v -timeout 60m ./test/consistency -operations 200000 -faults 200 -limit 15m -purging 10s -bites
+
+model: ## explore the model of the log with spin, and take out each of its rules
+	test/needs.sh gcc spin
+	docs/model/check.sh
+
+model-short: ## the same in its smallest sizes, with three of the rules
+	test/needs.sh gcc spin
+	docs/model/check.sh short
 
 security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants
 	CACHEPROXY_SECURITY=full go test -count=1 -v -timeout 60m ./test/security
