@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate model model-short conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
+.PHONY: help run build test lint generate model model-short scale conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,9 +32,9 @@ build: ## build the static binary bin/cacheproxy
 test: $(SUITE)/installed ## install what the tests need and run them all with -race
 	test/needs.sh redis-server
 	bad=0; \
-	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos -e /test/consistency) || bad=1; \
+	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos -e /test/consistency -e /test/scale) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
-	go test -p 1 -count=1 ./test/bench/... ./test/chaos ./test/consistency || bad=1; \
+	go test -p 1 -count=1 ./test/bench/... ./test/chaos ./test/consistency ./test/scale || bad=1; \
 	go -C examples/library test -race ./... || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
@@ -68,6 +68,10 @@ model: ## explore the model of the log with spin, and take out each of its rules
 model-short: ## the same in its smallest sizes, with three of the rules
 	test/needs.sh gcc spin
 	docs/model/check.sh short
+
+scale: ## measure what one log of purges bears, and write the tables of docs/scale.md
+	test/needs.sh go redis-server
+	go test -count=1 -v -timeout 60m ./test/scale -full -record
 
 security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants
 	CACHEPROXY_SECURITY=full go test -count=1 -v -timeout 60m ./test/security

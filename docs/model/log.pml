@@ -250,6 +250,23 @@ end:	do
 	od
 }
 
+/* The last n records are lost, and the register knows of 0 and of 1, or not. */
+inline fallBack(n, knows0, knows1) {
+	losses++; renewed = false; printf("Redis has lost the last %d records\n", n);
+	if
+	:: !REPLICATION_ID -> former = epoch
+	:: else
+	fi;
+	if
+	:: RUN_ID -> epochs++; epoch = epochs
+	:: else
+	fi;
+	head = head - n;
+	registered[0] = registered[0] && knows0;
+	registered[1] = registered[1] && knows1;
+	told[epoch] = (told[epoch] < head -> head : told[epoch])
+}
+
 active proctype Loss() provided (!OVER) {
 end:	do
 	/* Redis is flushed, or restarts empty: the word is drawn anew. */
@@ -258,30 +275,18 @@ end:	do
 
 	/* It restarts with an older copy, or a replica that lags takes over: another
 	   run_id, and another replication id. */
-	:: atomic { losses < LOSSES -> /* not a d_step, which knows no choice */
-		losses++; renewed = false; printf("Redis has lost what came last\n");
-		if
-		:: !REPLICATION_ID -> former = epoch
-		:: else
-		fi;
-		if
-		:: RUN_ID -> epochs++; epoch = epochs
-		:: else
-		fi;
-		if
-		:: head > 0 -> head--
-		:: head > 1 -> head = head - 2
-		:: true
-		fi;
-		if
-		:: registered[0] = false
-		:: true
-		fi;
-		if
-		:: registered[1] = false
-		:: true
-		fi;
-		told[epoch] = (told[epoch] < head -> head : told[epoch]) }
+	:: d_step { losses < LOSSES && head >= 0 -> fallBack(0, 0, 0) }
+	:: d_step { losses < LOSSES && head >= 0 -> fallBack(0, 0, 1) }
+	:: d_step { losses < LOSSES && head >= 0 -> fallBack(0, 1, 0) }
+	:: d_step { losses < LOSSES && head >= 0 -> fallBack(0, 1, 1) }
+	:: d_step { losses < LOSSES && head >= 1 -> fallBack(1, 0, 0) }
+	:: d_step { losses < LOSSES && head >= 1 -> fallBack(1, 0, 1) }
+	:: d_step { losses < LOSSES && head >= 1 -> fallBack(1, 1, 0) }
+	:: d_step { losses < LOSSES && head >= 1 -> fallBack(1, 1, 1) }
+	:: d_step { losses < LOSSES && head >= 2 -> fallBack(2, 0, 0) }
+	:: d_step { losses < LOSSES && head >= 2 -> fallBack(2, 0, 1) }
+	:: d_step { losses < LOSSES && head >= 2 -> fallBack(2, 1, 0) }
+	:: d_step { losses < LOSSES && head >= 2 -> fallBack(2, 1, 1) }
 
 	/* The master before takes over again: its run_id is known, its replication id is new. */
 	:: d_step { losses < LOSSES && former != NONE -> printf("the master before takes over again\n"); losses++; epoch = former; former = NONE }
