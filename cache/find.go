@@ -51,6 +51,8 @@ type Outcome struct {
 	Tier Tier
 	// Mark is what FindRemote has seen of the key's purges, for the Share of what is fetched now.
 	Mark string
+	// Notes say by which fields the responses vary that FindRemote has seen of the key, likewise.
+	Notes []string
 	// Standing is what the log says of Entry.
 	Standing invalidation.Standing
 	Decision rfc9111.Decision

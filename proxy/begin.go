@@ -229,7 +229,7 @@ func (x *exchange) share() *cache.Share {
 	if !x.route.Remote || !x.p.cache.HasRemote() {
 		return nil
 	}
-	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark}
+	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark, Notes: x.outcome.Notes}
 }
 
 // allowed are the methods that may be of use with any resource behind this proxy.
