@@ -53,6 +53,8 @@ type Outcome struct {
 	Mark string
 	// Notes say by which fields the responses vary that FindRemote has seen of the key, likewise.
 	Notes []string
+	// Away reports that FindRemote had no answer: nothing else should be asked of the remote tier for this request.
+	Away bool
 	// Standing is what the log says of Entry.
 	Standing invalidation.Standing
 	Decision rfc9111.Decision

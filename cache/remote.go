@@ -68,7 +68,9 @@ func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outc
 		}
 	}
 	if err != nil {
-		return *near, done
+		away := *near
+		away.Away = true
+		return away, done
 	}
 	return c.further(q, near, &r), done
 }

@@ -197,3 +197,18 @@ func TestAClaimWithoutAnEndIsNotPolled(t *testing.T) {
 		t.Errorf("it was asked for %d times", n)
 	}
 }
+
+// TestAPausedRedisIsWaitedForOnce: who has waited for the look does not wait for the claim as well.
+func TestAPausedRedisIsWaitedForOnce(t *testing.T) {
+	server, origin := redistest.Start(t), newPages(t)
+	a := start(t, withRedis(origin.URL, "url: "+server.URL()+", timeout: 500ms, breaker: { failures: 100 }")+
+		"routes: [{ name: all, match: { paths: [/**] }, cache: { collapse: { across_instances: true } } }]\n")
+	a.named("/before", "uri-miss")
+	server.Pause()
+	begin := time.Now()
+	a.named("/p", "uri-miss")
+	if took := time.Since(begin); took > 900*time.Millisecond {
+		t.Errorf("it took %v, want one deadline of 500 ms", took)
+	}
+	server.Resume()
+}
