@@ -2,8 +2,11 @@ package cache
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
 
@@ -21,13 +24,24 @@ type Claimed struct {
 // from fetching then.
 func (c *Cache) Claim(ctx context.Context, q *Query, near *Outcome, s *Share, ttl time.Duration) (Claimed, error) {
 	fields := fieldsOf(q, c.guesses.of(q, near))
-	name := fields[len(fields)-1] // of the variant, where it is known what variants there are
+	name := claimName(q, s.Notes)
 	claim, err := c.remote.Claim(ctx, keyName(q.Key.Hash), name, ttl, fields, func(f *tiers.Found) reading { return c.promote(f, q, len(fields)) })
 	if err != nil || claim.Token == "" {
 		return Claimed{Left: claim.Left}, err
 	}
 	s.Claim, s.Token, s.Mark = name, claim.Token, claim.Value.mark
 	return Claimed{Won: true, Outcome: c.further(q, near, &claim.Value)}, nil
+}
+
+// claimName is the name of the claim: that of the variant, where the remote tier says by what the variants differ, else that of the key.
+// It does not follow from the guesses, which each instance makes for itself: all must claim the same.
+func claimName(q *Query, notes []string) string {
+	names := unique(strings.Split(strings.Join(without(notes, []string{""}), ","), ","))
+	if names[0] == "" {
+		return fieldOf(q.Rule, nil)
+	}
+	slices.Sort(names)
+	return fieldOf(q.Rule, rfc9111.VaryFields(q.Fields, names))
 }
 
 // Release gives back the claim that s has not given to a stored response. It does not block.

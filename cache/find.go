@@ -54,6 +54,10 @@ type Outcome struct {
 	Tier Tier
 	// Mark is what FindRemote has seen of the key's purges, for the Share of what is fetched now.
 	Mark string
+	// Notes say by which fields the responses vary that FindRemote has seen of the key, likewise.
+	Notes []string
+	// Away reports that FindRemote had no answer: nothing else should be asked of the remote tier for this request.
+	Away bool
 	// Standing is what the log says of Entry.
 	Standing invalidation.Standing
 	Decision rfc9111.Decision

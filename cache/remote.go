@@ -20,8 +20,9 @@ type Share struct {
 	// Named says that the key follows from the URI, and that therefore a purge of the URI on any instance takes the response out of the
 	// remote tier. What is not Named is validated before another instance uses it.
 	Named bool
-	// Mark is that of the Outcome with which the fetch began.
-	Mark string
+	// Mark and Notes are those of the Outcome with which the fetch began.
+	Mark  string
+	Notes []string
 	// Claim and Token are those of the claim that the response ends. Whoever shares the response takes it; what is left must be given to Release.
 	Claim, Token string
 }
@@ -65,7 +66,9 @@ func (c *Cache) FindRemote(ctx context.Context, q *Query, near *Outcome) (o Outc
 		}
 	}
 	if err != nil {
-		return *near, done
+		away := *near
+		away.Away = true
+		return away, done
 	}
 	return c.further(q, near, &r), done
 }
@@ -83,7 +86,7 @@ func (c *Cache) look(ctx context.Context, q *Query, notes []string) (r reading, 
 // further is the outcome where r was read behind near.
 func (c *Cache) further(q *Query, near *Outcome, r *reading) Outcome {
 	o := *near
-	o.Mark = r.mark
+	o.Mark, o.Notes = r.mark, r.notes
 	e := r.entry
 	if e == nil || !e.retained(q.Now) || !e.SelectedBy(q.Fields) || near.Entry != nil && !better(e, near.Entry) {
 		return o

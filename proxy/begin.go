@@ -210,10 +210,10 @@ func remoteMayKnow(c *cache.Cache, route *rules.Route, near *cache.Outcome) bool
 	switch d := &near.Decision; {
 	case d.Action == rfc9111.Serve, d.Action == rfc9111.ServeStale:
 		return false
-	case d.Reason == rfc9111.ReasonRequestNoStore, d.Reason == rfc9111.ReasonRequestNoCache:
+	case d.Reason == rfc9111.ReasonRequestNoStore:
 		return false
 	}
-	return true
+	return true // for no-cache too: without the mark what is fetched could not replace what is there
 }
 
 // endLook is called when those who ask for the same will find it in memory, or a fetch to join.
@@ -229,7 +229,7 @@ func (x *exchange) share() *cache.Share {
 	if !x.route.Remote || !x.p.cache.HasRemote() {
 		return nil
 	}
-	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark}
+	return &cache.Share{Named: x.route.KeyIsURI(), Mark: x.outcome.Mark, Notes: x.outcome.Notes}
 }
 
 // allowed are the methods that may be of use with any resource behind this proxy.

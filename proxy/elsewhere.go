@@ -29,6 +29,9 @@ func (f *fill) elsewhere() bool {
 // patience together, and all fetch.
 const patience = 0.75
 
+// claimPause is how long to wait at least before a claim is tried again: one that somebody has set without an end has nothing left.
+const claimPause = 50 * time.Millisecond
+
 // awaitOther makes this instance the one that fetches, and returns nil; or it waits, no longer than its patience, for another one's
 // response, and returns that. Nobody who may be served a stale response waits here: that was served before.
 func (f *fill) awaitOther() *cache.Entry {
@@ -46,7 +49,7 @@ func (f *fill) awaitOther() *cache.Entry {
 			stop()
 			return servable(&c.Outcome)
 		}
-		expired := time.NewTimer(c.Left)
+		expired := time.NewTimer(max(c.Left, claimPause))
 		select {
 		case <-ended:
 		case <-expired.C: // its holder is gone, or was not heard
@@ -76,7 +79,7 @@ func servable(o *cache.Outcome) *cache.Entry {
 func (f *fill) findRemote() *cache.Entry {
 	o, done := f.p.cache.FindRemote(f.request.Context(), f.query(time.Now()), f.near())
 	done() // who asks finds this fill
-	f.share.Mark = o.Mark
+	f.share.Mark, f.share.Notes = o.Mark, o.Notes
 	return servable(&o)
 }
 

@@ -132,7 +132,7 @@ func (x *exchange) newFill(hash [16]byte, w wanted) *fill {
 	}
 	f.view.header = x.view.header.Clone()
 	f.share = x.share()
-	f.claim = f.share != nil && x.route.AcrossInstances && hash != [16]byte{}
+	f.claim = f.share != nil && x.route.AcrossInstances && !x.outcome.Away && hash != [16]byte{}
 	f.born = x.p.cache.State().Birth()
 	f.stamp = x.p.cache.State().Stamp(f.born, f.key.Hash, f.uri)
 	f.stream.init(x.route.MaxObjectBytes)

@@ -134,3 +134,82 @@ func TestWhatIsNotStoredKeepsNobodyWaiting(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// TestInstancesClaimTheSame: two instances that have seen responses vary by different fields, or in another order, still fetch what is
+// cold for both once.
+func TestInstancesClaimTheSame(t *testing.T) {
+	server := redistest.Start(t)
+	var asked atomic.Int64
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.Header().Set("Vary", r.URL.Query().Get("vary"))
+		if r.URL.Path == "/cold" {
+			asked.Add(1)
+			time.Sleep(500 * time.Millisecond)
+		}
+		io.WriteString(w, "page")
+	}))
+	t.Cleanup(origin.Close)
+	text := across(origin.URL, server.URL(), "20s")
+	a, b := start(t, text), start(t, text)
+	for _, i := range []*instance{a, b} {
+		i.eventually("it listens", func() bool {
+			n, err := server.Client().PubSubNumSub(t.Context(), "cacheproxy:released").Result()
+			return err == nil && n["cacheproxy:released"] == 2
+		})
+	}
+	a.named("/a?vary=X-A", "uri-miss")
+	a.named("/b?vary=X-B", "uri-miss")
+	b.named("/c?vary=X-B", "uri-miss")
+	b.named("/d?vary=X-A", "uri-miss")
+	var both sync.WaitGroup
+	for _, i := range []*instance{a, b} {
+		both.Go(func() {
+			if body, status, err := i.getAs("shop", "/cold?vary=X-A"); err != nil || body != "page" {
+				t.Errorf("%q %q %v", body, status, err)
+			}
+		})
+	}
+	both.Wait()
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the origin was asked %d times, want once", n)
+	}
+}
+
+// TestAClaimWithoutAnEndIsNotPolled: a claim that somebody has set without a time to live keeps others waiting, but does not make them
+// ask again and again.
+func TestAClaimWithoutAnEndIsNotPolled(t *testing.T) {
+	server, origin := redistest.Start(t), newPages(t)
+	a := start(t, across(origin.URL, server.URL(), "400ms"))
+	a.named("/p", "uri-miss")
+	a.eventually("it is written, and its claim has ended", func() bool { return server.Commands()["publish"] > 0 })
+	key := firstKey(t, server)
+	fields, err := server.Client().HKeys(t.Context(), key).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.ask("PURGE", "/p")
+	for _, name := range fields {
+		server.Do("SET", key+":claim:"+name, "of nobody")
+	}
+	server.ResetCommands()
+	a.named("/p", "uri-miss")
+	if n := server.Commands()["evalsha"]; n > 10 {
+		t.Errorf("it was asked for %d times", n)
+	}
+}
+
+// TestAPausedRedisIsWaitedForOnce: who has waited for the look does not wait for the claim as well.
+func TestAPausedRedisIsWaitedForOnce(t *testing.T) {
+	server, origin := redistest.Start(t), newPages(t)
+	a := start(t, withRedis(origin.URL, "url: "+server.URL()+", timeout: 500ms, breaker: { failures: 100 }")+
+		"routes: [{ name: all, match: { paths: [/**] }, cache: { collapse: { across_instances: true } } }]\n")
+	a.named("/before", "uri-miss")
+	server.Pause()
+	begin := time.Now()
+	a.named("/p", "uri-miss")
+	if took := time.Since(begin); took > 900*time.Millisecond {
+		t.Errorf("it took %v, want one deadline of 500 ms", took)
+	}
+	server.Resume()
+}

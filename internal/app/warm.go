@@ -22,6 +22,9 @@ func (a *App) warm(ctx context.Context) error {
 	n, err := a.cache.Warm(ctx, l1.WarmKeys, int(l1.WarmRate))
 	ready.Stop()
 	a.warming.Store(false)
+	if ctx.Err() != nil {
+		return nil // memory has only the first of the hot keys: the list stays as it is
+	}
 	if err != nil {
 		a.log.Warn("memory was not filled from redis", "responses", n, "error", err)
 	} else {
