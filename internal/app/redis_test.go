@@ -162,6 +162,13 @@ func wantCommands(t *testing.T, server *redistest.Server, want map[string]int) {
 			sent[name] = calls
 		}
 	}
+	// The lease of the log is renewed beside the requests, by a script that reads the time once.
+	if sent["evalsha"] -= sent["time"]; sent["evalsha"] == 0 {
+		delete(sent, "evalsha")
+	}
+	for _, name := range []string{"time", "exists", "xinfo|stream", "xrange"} {
+		delete(sent, name)
+	}
 	if fmt.Sprint(sent) != fmt.Sprint(want) {
 		t.Errorf("sent %v, want %v", sent, want)
 	}
