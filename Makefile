@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
+.PHONY: help run build test lint generate model model-short conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -35,6 +35,7 @@ test: $(SUITE)/installed ## install what the tests need and run them all with -r
 	go test -race $$(go list ./... | grep -v -e /test/conformance -e /test/bench -e /test/chaos -e /test/consistency) || bad=1; \
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
 	go test -p 1 -count=1 ./test/bench/... ./test/chaos ./test/consistency || bad=1; \
+	go -C examples/library test -race ./... || bad=1; \
 	go test -race -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
@@ -60,6 +61,14 @@ consistency: ## let instances, Redis and what is between them fail under purges,
 	test/needs.sh go redis-server
 	go test -count=1 -v -timeout 60m ./test/consistency -operations 200000 -faults 200 -limit 15m -purging 10s -bites
 
+model: ## explore the model of the log with spin, and take out each of its rules
+	test/needs.sh gcc spin
+	docs/model/check.sh
+
+model-short: ## the same in its smallest sizes, with three of the rules
+	test/needs.sh gcc spin
+	docs/model/check.sh short
+
 security: ## attack the built binary, at full size: a million distinct queries, 100,000 variants
 	CACHEPROXY_SECURITY=full go test -count=1 -v -timeout 60m ./test/security
 
@@ -73,7 +82,7 @@ bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) ./...
 
 bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
-	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server
+	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server redis-server
 	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
 
 collector: ## measure the garbage collector's share with a million entries; less than 2 % on an idle machine

@@ -15,6 +15,11 @@ type Query struct {
 	Rule   uint64
 	Now    time.Time
 	Range  string // the request's Range field where it may be answered from a stored part; else ""
+	// First says that another query for the same follows where nothing is stored, so that this one is not counted among those that
+	// decide what is worth its room.
+	First bool
+
+	peek bool // what the remote tier has stays there
 }
 
 // Tier says where a stored response was found.
@@ -60,7 +65,11 @@ type Outcome struct {
 // Find looks up the stored response in memory. It never blocks on anything but one shard's lock, and does not allocate, except where
 // the answer is to come from the origin (Others) or from a stored part.
 func (c *Cache) Find(q *Query) Outcome {
-	v, ok := c.memory.Get(q.Key.Hash)
+	get := c.memory.Get
+	if q.First {
+		get = c.memory.Hit
+	}
+	v, ok := get(q.Key.Hash)
 	if !ok || !v.of(q.Key) {
 		return Outcome{Decision: decideMiss(q, rfc9111.ForwardURIMiss, rfc9111.ReasonURIMiss)}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type world struct {
 	t      testing.TB
 	log    *invalidation.MemLog
 	purger *invalidation.Purger
+	last   atomic.Pointer[invalidation.Record] // that was applied
 	policy *rfc9111.Policy
 }
 
@@ -35,10 +37,9 @@ func newWorldOf(t testing.TB, o Options) *world { return newWorldWith(t, o, inva
 func newWorldWith(t testing.TB, o Options, log *invalidation.MemLog) *world {
 	state := invalidation.NewState(10_000)
 	c := New(o, state)
-	return &world{
-		Cache: c, t: t, log: log, purger: invalidation.NewPurger(log, state, nil),
-		policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1},
-	}
+	w := &world{Cache: c, t: t, log: log, policy: &rfc9111.Policy{StaleWhileRevalidate: -1, StaleIfError: -1}}
+	w.purger = invalidation.NewPurger(log, state, func(r invalidation.Record) int { w.last.Store(&r); return 0 })
+	return w
 }
 
 func (w *world) purge(uri string) {

@@ -114,7 +114,7 @@ func (c *Cache) promote(f *tiers.Found, q *Query, fields int) reading {
 			r.entry = e
 		}
 	}
-	if r.entry != nil {
+	if r.entry != nil && !q.peek {
 		c.keep(r.entry, nil, nil, q.Now)
 	}
 	return r

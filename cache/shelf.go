@@ -111,6 +111,9 @@ const moves = 4
 // Get returns the variants under k and notes the access.
 func (s *shelf) Get(k [16]byte) (Variants, bool) { return s.read(k, s.memory.Get) }
 
+// Hit is Get for who asks once more where there are none: that is not noted.
+func (s *shelf) Hit(k [16]byte) (Variants, bool) { return s.read(k, s.memory.Hit) }
+
 // Peek returns the variants under k without noting the access.
 func (s *shelf) Peek(k [16]byte) (Variants, bool) { return s.read(k, s.memory.Peek) }
 

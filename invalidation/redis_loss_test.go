@@ -276,3 +276,26 @@ func bear(s *invalidation.State, uri string) *bearer {
 	b.stamp = s.Stamp(s.Birth(), [16]byte{}, b.uri)
 	return b
 }
+
+// A server that is full takes no records. Leases it renews, but to nobody who
+// would not stand in the register: when it has room again a purge waits for those
+// alone who stand there.
+func TestAFullServerRegistersWhoHasALease(t *testing.T) {
+	server := redistest.Start(t)
+	log := logOf(clientOf(t, redis.UniversalOptions{Addrs: []string{server.Addr}}), "p")
+	last := mustAppend(t, log, url(1))
+	server.Do("CONFIG", "SET", "maxmemory", "1")
+	if _, err := log.Append(t.Context(), url(2), false); err == nil {
+		t.Fatal("a record was appended: the server is not full")
+	}
+	for range 2 { // the second time it stands there already
+		if s := mustSync(t, log, invalidation.Report{ID: "a", Applied: last.Position, Lease: time.Minute}); !s.Granted {
+			t.Fatalf("%+v, want a lease: what is full must not cut everybody off", s)
+		}
+	}
+	server.Do("CONFIG", "SET", "maxmemory", "0")
+	a, err := log.Append(t.Context(), url(2), true)
+	if err != nil || len(a.Members) != 1 || a.Members[0].ID != "a" {
+		t.Fatalf("%+v, %v, want the one who has a lease in the register", a.Members, err)
+	}
+}

@@ -17,8 +17,10 @@ local granted = 0
 if ARGV[2] ~= '' and same then
 	if from + #records == head then granted = 1 end
 	local report = e .. ' ' .. ARGV[4] .. ' ' .. ARGV[5] .. ' ' .. text(clock())
-	-- Who cannot be noted is granted nothing, be the server full or no master any
-	-- more: nobody who purges would know to wait for it. The error ends the script.
+	-- A server that is full refuses what may grow, but not in a script that has
+	-- deleted something before: it must not cut everybody off. And nobody may hold
+	-- a lease without standing here, because nobody would wait for it.
+	redis.call('HDEL', KEYS[2], ARGV[2])
 	redis.call('HSET', KEYS[2], ARGV[2], report)
 	for i = 7, #ARGV do
 		redis.pcall('PUBLISH', ARGV[i], 'a ' .. ARGV[2] .. ' ' .. e .. ' ' .. ARGV[4])

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
+	"github.com/cacheproxy/cacheproxy/rules"
 )
 
 // exchange is one request on its walk. It belongs to the goroutine that serves the request, and goes back to a pool afterwards:
@@ -159,12 +160,12 @@ func requestURI(r *http.Request) string {
 	return r.URL.RequestURI()
 }
 
-// match finds the route, and answers 404 where it leads nowhere.
+// match finds the route, and answers 404 where it leads nowhere. A purge need not lead anywhere.
 func (x *exchange) match() bool {
 	x.route = x.plan.Table.Match(&x.view)
 	x.site = &x.plan.Sites[x.route.Index]
 	x.report.Route, x.report.Index = x.route.Name, x.route.Index
-	if x.site.Origin == nil {
+	if x.site.Origin == nil && !isPurge(x.method) {
 		x.refuse(http.StatusNotFound, rfc9111.ReasonNoRoute)
 		return false
 	}
@@ -198,16 +199,21 @@ func (x *exchange) prepare() {
 // looksFurther reports whether the remote tier is to be asked: memory's answer would send the request to the origin, and what the
 // remote tier holds could change that. Where a fetch of the key is under way it has asked already.
 func (x *exchange) looksFurther() bool {
-	if !x.route.Remote || !x.p.cache.HasRemote() || x.outcome.Uncacheable {
+	return remoteMayKnow(x.p.cache, x.route, &x.outcome) && !x.p.fills.under(x.fillHash())
+}
+
+// remoteMayKnow reports whether what the remote tier holds could change memory's answer.
+func remoteMayKnow(c *cache.Cache, route *rules.Route, near *cache.Outcome) bool {
+	if !route.Remote || !c.HasRemote() || near.Uncacheable {
 		return false
 	}
-	switch d := &x.outcome.Decision; {
+	switch d := &near.Decision; {
 	case d.Action == rfc9111.Serve, d.Action == rfc9111.ServeStale:
 		return false
 	case d.Reason == rfc9111.ReasonRequestNoStore, d.Reason == rfc9111.ReasonRequestNoCache:
 		return false
 	}
-	return !x.p.fills.under(x.fillHash())
+	return true
 }
 
 // endLook is called when those who ask for the same will find it in memory, or a fetch to join.

@@ -359,3 +359,20 @@ func TestInvalidateFromOutside(t *testing.T) {
 		}
 	}
 }
+
+// TestPurgeWithoutAnUpstream: what no route takes can be purged by tag all the same.
+func TestPurgeWithoutAnUpstream(t *testing.T) {
+	o := newShop(t, tagShop)
+	r := newRig(t, o.URL, []rules.Spec{{Name: "a", Upstream: "origin", Match: rules.MatchSpec{Paths: []string{"/a/**"}}}}, tagged)
+	plan := *r.proxy.Plan()
+	plan.Sites = append([]proxy.Site(nil), plan.Sites...)
+	plan.Sites[len(plan.Sites)-1].Origin = nil
+	r.proxy.Use(&plan)
+	r.get("/a/b")
+	if a := r.get("/"); a.status != 404 {
+		t.Fatalf("GET /: %d", a.status)
+	}
+	if got := r.order("PURGE", "/", "Xkey: b"); got.Freed != 1 {
+		t.Errorf("%+v", got)
+	}
+}

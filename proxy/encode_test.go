@@ -408,7 +408,7 @@ func TestExplainTellsOfEncoding(t *testing.T) {
 			name, value, _ := strings.Cut(line, ": ")
 			q.Response.Add(name, value)
 		}
-		out, err := r.proxy.Plan().Explain(r.cache, q)
+		out, err := r.proxy.Plan().Explain(t.Context(), r.cache, q)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -44,8 +45,9 @@ type Step struct {
 }
 
 // Explain walks the request through the plan without doing anything: the same functions decide as for a real request. c may be
-// nil: nothing is known then of what is stored. The error says what is wrong with the question itself.
-func (p *Plan) Explain(c *cache.Cache, q Question) (*Explanation, error) {
+// nil: nothing is known then of what is stored. Where the request would be looked up in the remote tier, so is the question, no longer
+// than ctx lasts. The error says what is wrong with the question itself.
+func (p *Plan) Explain(ctx context.Context, c *cache.Cache, q Question) (*Explanation, error) {
 	u, err := url.Parse(q.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the URL must be absolute, such as http://shop.example.com/products/1")
@@ -56,7 +58,7 @@ func (p *Plan) Explain(c *cache.Cache, q Question) (*Explanation, error) {
 	e := &explainer{plan: p, cache: c, q: q, now: time.Now(), out: &Explanation{URL: q.URL, Tags: []string{}}}
 	e.view = view{header: q.Header, host: u.Host, method: q.Method}
 	if e.target(u) && e.match() && e.fork() {
-		e.find()
+		e.find(ctx)
 	}
 	e.judgeResponse()
 	return e.out, nil
@@ -140,7 +142,7 @@ func (e *explainer) explainMethod() {
 	e.step("fork", "%s is unsafe: passed to the origin; an answer below 400 invalidates %s", e.method, e.view.target.String())
 }
 
-func (e *explainer) find() {
+func (e *explainer) find(ctx context.Context) {
 	e.plain = e.route.Policy.Encode != nil
 	q := cache.Query{
 		Key: e.route.AppendKey(nil, &e.view), Fields: (*selecting)(&e.view), Policy: &e.route.Policy, Rule: e.route.Rule, Now: e.now,
@@ -151,7 +153,11 @@ func (e *explainer) find() {
 	e.out.Key = q.Key.String()
 	e.step("key", "%s of %s", q.Key, readableKey(q.Key.Text))
 	if c := e.cache; c != nil {
-		e.verdict(c.Find(&q))
+		o := c.Find(&q)
+		if remoteMayKnow(c, e.route, &o) {
+			o = e.findFurther(ctx, &q, &o)
+		}
+		e.verdict(o)
 		return
 	}
 	d := rfc9111.Decide(q.Fields, nil, rfc9111.ForwardURIMiss, rfc9111.Constraint{}, e.now)
@@ -160,6 +166,20 @@ func (e *explainer) find() {
 	if d.Action == rfc9111.Unsatisfiable || d.Reason == rfc9111.ReasonRequestNoStore {
 		e.step("request", "%s: %s", d.Reason, d.Reason.Explain())
 	}
+}
+
+// findFurther looks into the remote tier.
+func (e *explainer) findFurther(ctx context.Context, q *cache.Query, near *cache.Outcome) cache.Outcome {
+	switch o := e.cache.PeekRemote(ctx, q, near); {
+	case o.Tier == cache.L2:
+		e.step("redis", "has what memory does not: the following is of the copy there")
+		return o
+	case !e.cache.RemoteUp():
+		e.step("redis", "not asked: it does not answer, and is left alone for now")
+	default:
+		e.step("redis", "has nothing of use either")
+	}
+	return *near
 }
 
 // readableKey lists the length-delimited parts of a key.
@@ -177,6 +197,9 @@ func (e *explainer) verdict(o cache.Outcome) {
 	d := &o.Decision
 	if d.Action == rfc9111.Serve && d.Reason == rfc9111.ReasonNone {
 		d.Reason = rfc9111.ReasonL1
+		if o.Tier == cache.L2 {
+			d.Reason = rfc9111.ReasonL2
+		}
 	}
 	if o.Entry == nil {
 		e.step("stored", "nothing that this request selects (%d other variants)", len(o.Others))

@@ -54,7 +54,7 @@ func TestExplain(t *testing.T) {
 			if tc.offline {
 				c = nil
 			}
-			e, err := plan.Explain(c, tc.q)
+			e, err := plan.Explain(t.Context(), c, tc.q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestExplain(t *testing.T) {
 			}
 		})
 	}
-	if _, err := plan.Explain(nil, proxy.Question{Method: "GET", URL: "/no-host"}); err == nil {
+	if _, err := plan.Explain(t.Context(), nil, proxy.Question{Method: "GET", URL: "/no-host"}); err == nil {
 		t.Error("a URL without host is accepted")
 	}
 	if o.asked.Load() != 1 {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 
+	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -36,7 +37,7 @@ func (x *exchange) serveStream(f *fill, r *reader, h *head, lead bool) {
 			out["Etag"] = []string{rfc9111.EncodedTag(h.meta.Validators.ETag, named.First())}
 		}
 		for name := range out {
-			if describesContent(name) {
+			if cache.DescribesContent(name) {
 				delete(out, name)
 			}
 		}

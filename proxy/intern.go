@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -36,17 +37,13 @@ var seconds, lengths interned // ages, and content lengths
 
 // cacheStatus renders the Cache-Status member of this cache (RFC 9211). That of a plain hit from memory comes from a table.
 func (p *Plan) cacheStatus(s *rfc9111.Status) string {
-	if plain := hitStatus(s.TTL); *s == plain {
+	if plain := cache.PlainHit(s.TTL); *s == plain {
 		return p.hits.get(int(s.TTL/time.Second), p.renderHit)
 	}
 	return string(rfc9111.AppendStatus(nil, p.CacheName, s))
 }
 
 func (p *Plan) renderHit(ttl int) string {
-	s := hitStatus(time.Duration(ttl) * time.Second)
+	s := cache.PlainHit(time.Duration(ttl) * time.Second)
 	return string(rfc9111.AppendStatus(nil, p.CacheName, &s))
-}
-
-func hitStatus(ttl time.Duration) rfc9111.Status {
-	return rfc9111.Status{Hit: true, HasTTL: true, TTL: ttl, Detail: "l1"}
 }

@@ -21,7 +21,7 @@ func behindTrusted(p *proxy.Plan, _ *rules.Options) {
 // labelsOf returns the labels of what is stored for path, through explain.
 func (r *rig) explained(path string) *proxy.Explanation {
 	r.t.Helper()
-	e, err := r.proxy.Plan().Explain(r.cache, proxy.Question{Method: "GET", URL: r.URL + path})
+	e, err := r.proxy.Plan().Explain(r.t.Context(), r.cache, proxy.Question{Method: "GET", URL: r.URL + path})
 	if err != nil {
 		r.t.Fatal(err)
 	}

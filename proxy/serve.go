@@ -27,28 +27,21 @@ func (x *exchange) hit(e *cache.Entry) {
 	x.report.Tier, x.report.Stored = x.outcome.Tier.String(), true
 	x.report.Age, x.report.TTL = d.Age, d.TTL
 	x.report.Result = cache.ResultHit
-	x.status = hitStatus(d.TTL)
+	x.status = x.outcome.HitStatus()
 	if d.Action == rfc9111.ServeStale {
 		x.report.Result = cache.ResultStale
-	}
-	if x.outcome.Tier == cache.L2 {
-		x.status.Detail = rfc9111.ReasonL2.String()
-	}
-	if d.Reason != rfc9111.ReasonNone {
-		x.status.Detail = d.Reason.String()
 	}
 	x.serveEntry(e, &x.outcome.Forms, d.Age)
 }
 
 // serveEntry sends the entry, or one of its encoded forms, as the request's preconditions, ranges and accepted codings ask for.
 func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Duration) {
-	send, missing := e.Answer(forms, &x.view, &x.route.Policy)
-	m := e.Facts()
-	if rfc9111.Preconditions(&x.view, &m) == http.StatusNotModified {
-		x.serveNotModified(e, forms, send, age)
+	reply := e.Reply(forms, &x.view, &x.route.Policy)
+	if reply.Content == nil {
+		x.serveNotModified(&reply, e, age)
 		return
 	}
-	h := x.w.Header()
+	send, h := reply.Content, x.w.Header()
 	if x.query.Range != "" {
 		x.storedHeader(e, e, age)
 		if x.serveRanges(e) { // of the response as it is: the client puts parts of nothing else together
@@ -66,19 +59,18 @@ func (x *exchange) serveEntry(e *cache.Entry, forms *cache.Forms, age time.Durat
 	if x.method == http.MethodHead {
 		return
 	}
-	if missing != rfc9111.Identity {
-		x.p.encoder.ask(e.Form(missing))
+	if reply.Missing != rfc9111.Identity {
+		x.p.encoder.ask(e.Form(reply.Missing))
 	}
 	x.writeBody(send.Body())
 }
 
-// serveNotModified sends a 304 instead of the form that would have been sent.
-func (x *exchange) serveNotModified(e *cache.Entry, forms *cache.Forms, send *cache.Entry, age time.Duration) {
+// serveNotModified sends a 304 instead of e, or of the form of it that would have been sent.
+func (x *exchange) serveNotModified(reply *cache.Reply, e *cache.Entry, age time.Duration) {
 	h := x.w.Header()
-	head, etag := e.NotModified(forms, send, &x.view)
-	x.fields(head, true)
-	if etag != "" {
-		h["Etag"] = x.one(etag)
+	x.fields(reply.Head, true)
+	if reply.ETag != "" {
+		h["Etag"] = x.one(reply.ETag)
 	}
 	h["Age"] = x.one(ageString(age))
 	x.reveal(e)
@@ -103,7 +95,7 @@ func (x *exchange) fields(e *cache.Entry, notModified bool) {
 	var last string
 	start := len(x.values)
 	for name, value := range e.Fields() {
-		if notModified && describesContent(name) {
+		if notModified && cache.DescribesContent(name) {
 			continue
 		}
 		if name != last {
@@ -113,14 +105,6 @@ func (x *exchange) fields(e *cache.Entry, notModified bool) {
 		x.values = append(x.values, value)
 		h[name] = x.values[start:len(x.values):len(x.values)]
 	}
-}
-
-func describesContent(name string) bool {
-	switch name {
-	case "Content-Encoding", "Content-Language", "Content-Range", "Content-Type", "Content-Length", "Content-Disposition":
-		return true
-	}
-	return false
 }
 
 // one returns a slice of one value in the exchange's own backing.

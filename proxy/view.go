@@ -53,18 +53,10 @@ func (v *view) size() (n int) {
 	return n
 }
 
-// selecting is a view whose fields are normalised as the route asks: what Vary compares, and what the origin is sent. Where the
-// origin is asked for no coding, Accept-Encoding is the same for all: an origin's Vary by it makes no further variants.
+// selecting is a view whose fields are normalised as the route asks: what Vary compares, and what the origin is sent.
 type selecting view
 
 // Field implements rfc9111.Fields.
 func (s *selecting) Field(name string) (string, int) {
-	if s.plain && name == "Accept-Encoding" {
-		return rfc9111.Identity.String(), 1
-	}
-	value, lines := (*view)(s).Field(name)
-	if lines == 0 {
-		return value, lines
-	}
-	return s.route.Normalize(name, value), lines
+	return s.route.Selecting((*view)(s), name, s.plain)
 }

@@ -31,6 +31,14 @@ func (t *Table) Routes() []*Route { return t.routes }
 // Candidates are judged in the order of the routes, so that no condition of a route behind the one that fits is
 // evaluated. No allocation where no candidate has a condition.
 func (t *Table) Match(v View) *Route {
+	r, _ := t.match(v, true)
+	return r
+}
+
+// MatchPlain is Match for those who cannot evaluate conditions: ok is false where the answer depends on one. It does not allocate.
+func (t *Table) MatchPlain(v View) (r *Route, ok bool) { return t.match(v, false) }
+
+func (t *Table) match(v View, conditions bool) (r *Route, ok bool) {
 	target := v.Target()
 	var stack [24][]candidate
 	lists := t.index.appendCandidates(stack[:0], hostname(target.Host), target.Path)
@@ -39,10 +47,16 @@ func (t *Table) Match(v View) *Route {
 		c, ok := nextCandidate(lists)
 		switch {
 		case !ok:
-			return t.routes[len(t.routes)-1]
+			return t.routes[len(t.routes)-1], true
 		case c.route == refused || !matches(c.path, target.Path):
-		case c.route.match.holds(v):
-			return c.route
+		case !c.route.match.holds(v):
+			refused = c.route
+		case c.route.match.when == nil:
+			return c.route, true
+		case !conditions:
+			return nil, false
+		case c.route.match.when.evaluate(v, 0, nil, false):
+			return c.route, true
 		default:
 			refused = c.route
 		}
@@ -104,9 +118,9 @@ type valueMatcher struct {
 	globs   []*glob
 }
 
+// holds says whether all is so but for the condition.
 func (m *matcher) holds(v View) bool {
-	return m.methodHolds(v.Method()) && m.headersHold(v) && m.queryHolds(v.Target().Query) &&
-		(m.when == nil || m.when.evaluate(v, 0, nil, false))
+	return m.methodHolds(v.Method()) && m.headersHold(v) && m.queryHolds(v.Target().Query)
 }
 
 // methodHolds lets GET stand for HEAD too, which shares its key (RFC 9110, 9.3.2).

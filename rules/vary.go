@@ -45,6 +45,19 @@ func (r *Route) Normalize(name, value string) string {
 	return value
 }
 
+// Selecting returns a field of a request as the route lets it choose among stored responses, and as the origin is sent it. plain says
+// that the origin is asked for no content coding, because encoded forms are made here: Accept-Encoding is then the same for all, and an
+// origin's Vary by it makes no further variants.
+func (r *Route) Selecting(req rfc9111.Fields, name string, plain bool) (value string, lines int) {
+	if plain && name == "Accept-Encoding" {
+		return rfc9111.Identity.String(), 1
+	}
+	if value, lines = req.Field(name); lines == 0 {
+		return value, lines
+	}
+	return r.Normalize(name, value), lines
+}
+
 const (
 	codingBr = 1 << iota
 	codingZstd

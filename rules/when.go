@@ -46,6 +46,9 @@ func (r *Route) Bypass(v View) bool {
 	return r.bypass != nil && r.bypass.evaluate(v, 0, nil, true)
 }
 
+// Bypasses says whether the route has a condition cache.bypass.
+func (r *Route) Bypasses() bool { return r.bypass != nil }
+
 // Admits says whether the response may be stored: the condition cache.when; true where there is none. An error while
 // evaluating counts as false.
 func (r *Route) Admits(v View, status int, response rfc9111.Fields) bool {

@@ -15,6 +15,7 @@ fi
 
 echo '== go vet'
 go vet ./... || bad=1
+go -C examples/library vet ./... || bad=1
 
 echo '== staticcheck'
 go tool staticcheck ./... || bad=1

@@ -99,7 +99,16 @@ func (d *deleted) unknown(now time.Time) map[string]*deletion {
 // Where the store is away, the error says so; it is told when it is back, and
 // nothing is read of the key here until then.
 func (r *Remote[V]) Delete(ctx context.Context, key string) error {
-	return r.delete(ctx, key, r.deleted.add(key))
+	_, err := r.Replace(ctx, key)
+	return err
+}
+
+// Replace is Delete for a caller that will store something newer at once, with a
+// Set that bears the mark it returns.
+func (r *Remote[V]) Replace(ctx context.Context, key string) (mark string, err error) {
+	it := r.deleted.add(key) // from now on nothing is read of the key, and so no read begins
+	r.ground(key)
+	return it.mark, r.delete(ctx, key, it)
 }
 
 func (r *Remote[V]) delete(ctx context.Context, key string, it *deletion) error {

@@ -164,6 +164,16 @@ func (m *Memory[K, V]) Get(k K) (v V, ok bool) {
 	return v, ok
 }
 
+// Hit is Get for who asks for k once more where it is absent: that is not noted.
+func (m *Memory[K, V]) Hit(k K) (v V, ok bool) {
+	h := m.spread(k)
+	s := m.shards[h&m.mask]
+	s.mu.Lock()
+	v, ok = s.hit(k, h)
+	s.mu.Unlock()
+	return v, ok
+}
+
 // Peek returns the value under k without noting the access.
 func (m *Memory[K, V]) Peek(k K) (v V, ok bool) {
 	s := m.shardOf(k)

@@ -449,3 +449,24 @@ func ExampleMemory() {
 	fmt.Println(page, ok)
 	// Output: welcome true
 }
+
+// Who asks again where nothing is there is noted once.
+func TestHitNotesWhatIsThere(t *testing.T) {
+	m := New(Options[int, int]{MaxBytes: 1 << 20})
+	noted := func(k int) int {
+		h := m.spread(k)
+		return m.shards[h&m.mask].sketch.estimate(h)
+	}
+	m.Update(1, func(int, bool) (int, bool) { return 10, true })
+	for _, k := range []int{1, 2} {
+		for range 3 {
+			v, ok := m.Hit(k)
+			if ok != (k == 1) || ok && v != 10 {
+				t.Errorf("%d: %d, %v", k, v, ok)
+			}
+		}
+	}
+	if there, absent := noted(1), noted(2); there < 2 || absent > 0 {
+		t.Errorf("noted %d times where it is there and %d times where it is not", there, absent)
+	}
+}

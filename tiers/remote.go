@@ -96,8 +96,8 @@ type Remote[V any] struct {
 	deleted deleted
 	waiting waiting
 
-	mu      sync.Mutex // guards flights
-	flights map[string]*flight[V]
+	mu      sync.Mutex                       // guards flights
+	flights map[string]map[string]*flight[V] // by key and fields
 
 	corrupt atomic.Uint64
 }
@@ -112,7 +112,7 @@ type flight[V any] struct {
 // NewRemote returns a Remote over a backend. Run must be running for anything
 // to be written, and for the breaker to close again.
 func NewRemote[V any](o RemoteOptions) *Remote[V] {
-	r := &Remote[V]{o: o, flights: map[string]*flight[V]{}}
+	r := &Remote[V]{o: o, flights: map[string]map[string]*flight[V]{}}
 	r.queue.init()
 	r.deleted.init(o.Lag)
 	r.waiting.init()
@@ -122,6 +122,10 @@ func NewRemote[V any](o RemoteOptions) *Remote[V] {
 		MaxRequests:  1,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= o.Failures },
 		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrFrame) },
+		IsExcluded: func(err error) bool {
+			var left *leftError
+			return errors.As(err, &left)
+		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			if o.Changed != nil && (from == gobreaker.StateClosed || to == gobreaker.StateClosed) {
 				o.Changed(to == gobreaker.StateOpen)
@@ -199,27 +203,13 @@ func (r *Remote[V]) Hold(ctx context.Context, key string, fields []string, open 
 	if r.deleted.shuns(key, time.Now()) {
 		return v, nothing, ErrAway
 	}
-	name := key + "\x00" + strings.Join(fields, "\x00")
-	r.mu.Lock()
-	f, under := r.flights[name]
-	if !under {
-		f = &flight[V]{done: make(chan struct{}), err: ErrAway}
-		r.flights[name] = f
-	}
-	r.mu.Unlock()
+	f, under, land := r.board(key, strings.Join(fields, "\x00"))
 	if under {
 		select {
 		case <-f.done:
 			return f.value, nothing, f.err
 		case <-ctx.Done():
 			return v, nothing, ctx.Err()
-		}
-	}
-	land := func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.flights[name] == f {
-			delete(r.flights, name)
 		}
 	}
 	defer close(f.done)
@@ -234,6 +224,37 @@ func (r *Remote[V]) Hold(ctx context.Context, key string, fields []string, open 
 }
 
 func nothing() {}
+
+// board returns the read of these fields that is under way, or a new one, which the caller must do; land makes that end being found.
+func (r *Remote[V]) board(key, fields string) (f *flight[V], under bool, land func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f, under = r.flights[key][fields]; under {
+		return f, true, nothing
+	}
+	f = &flight[V]{done: make(chan struct{}), err: ErrAway}
+	if r.flights[key] == nil {
+		r.flights[key] = map[string]*flight[V]{}
+	}
+	r.flights[key][fields] = f
+	return f, false, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.flights[key][fields] != f {
+			return
+		}
+		if delete(r.flights[key], fields); len(r.flights[key]) == 0 {
+			delete(r.flights, key)
+		}
+	}
+}
+
+// ground lets nobody join the reads of key that are under way: they may have seen what is being deleted.
+func (r *Remote[V]) ground(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.flights, key)
+}
 
 func (r *Remote[V]) read(ctx context.Context, key string, fields []string, open func(*Found) V) (v V, err error) {
 	err = r.do(ctx, OpGet, func(ctx context.Context) (RemoteResult, error) {
@@ -274,13 +295,25 @@ func (r *Remote[V]) do(ctx context.Context, op Operation, f func(context.Context
 }
 
 func (r *Remote[V]) try(ctx context.Context, op Operation, f func(context.Context) (RemoteResult, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, r.o.Timeout)
+	bounded, cancel := context.WithTimeout(ctx, r.o.Timeout)
 	defer cancel()
 	begin := time.Now()
-	result, err := r.breaker.Execute(func() (RemoteResult, error) { return f(ctx) })
+	result, err := r.breaker.Execute(func() (RemoteResult, error) {
+		result, err := f(bounded)
+		if err != nil && ctx.Err() != nil {
+			err = &leftError{err}
+		}
+		return result, err
+	})
 	r.observe(op, resultOf(result, err), time.Since(begin))
 	return err
 }
+
+// leftError is the error of an operation whose caller left before its deadline. It says nothing of the store, and a few callers without
+// time must not make everybody do without it.
+type leftError struct{ error }
+
+func (e *leftError) Unwrap() error { return e.error }
 
 func (r *Remote[V]) observe(op Operation, result RemoteResult, took time.Duration) {
 	if r.o.Observe != nil {

@@ -61,7 +61,10 @@ func (s Serializer) marshal(v any) ([]byte, error) {
 	}
 }
 
-var errTrailing = errors.New("something follows the value")
+var (
+	errTrailing = errors.New("something follows the value")
+	errNested   = errors.New("too many values lie in each other")
+)
 
 // unmarshal reads b, all of it, into what v points to. A decoder of a foreign
 // package that panics is an error like others.
@@ -78,6 +81,9 @@ func (s Serializer) unmarshal(b []byte, v any) (err error) {
 	case Gob:
 		err = gob.NewDecoder(r).Decode(v)
 	default:
+		if !isShallow(b) {
+			return errNested
+		}
 		err = msgpack.NewDecoder(r).Decode(v)
 	}
 	if err == nil && r.Len() > 0 {

@@ -148,6 +148,20 @@ func (s *shard[K, V]) get(k K, h uint64) (v V, ok bool) {
 	return s.at(i).value, true
 }
 
+// hit is get, but notes nothing where k is absent.
+func (s *shard[K, V]) hit(k K, h uint64) (v V, ok bool) {
+	i, ok := s.index[k]
+	if !ok {
+		return v, false
+	}
+	if s.policy == Auto {
+		s.sketch.add(h)
+	} else {
+		s.list.Get(i)
+	}
+	return s.at(i).value, true
+}
+
 func (s *shard[K, V]) peek(k K) (v V, ok bool) {
 	i, ok := s.index[k]
 	if !ok {

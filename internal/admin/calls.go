@@ -116,8 +116,8 @@ func fields(param string, lines []string) (http.Header, error) {
 	return h, nil
 }
 
-func (h *Handler) explain(_ context.Context, q Question) (*Explanation, error) {
-	e, err := h.o.Explain(q)
+func (h *Handler) explain(ctx context.Context, q Question) (*Explanation, error) {
+	e, err := h.o.Explain(ctx, q)
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "it cannot be explained", err.Error())
 	}

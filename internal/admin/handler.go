@@ -27,7 +27,7 @@ type Options struct {
 
 	Health  func() Health
 	Metrics http.Handler
-	Explain func(Question) (*Explanation, error)
+	Explain func(context.Context, Question) (*Explanation, error)
 	Table   func() *rules.Table
 	// Upstreams returns how the upstreams in use fare, by their names.
 	Upstreams func() map[string]upstream.Stats

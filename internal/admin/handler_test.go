@@ -57,7 +57,7 @@ func newInstance(t *testing.T) *instance {
 			return admin.Health{Status: admin.StatusOK, Parts: map[string]admin.PartHealth{"listener": {Status: "ok"}}}
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metric 1\n") }),
-		Explain: func(q admin.Question) (*admin.Explanation, error) {
+		Explain: func(_ context.Context, q admin.Question) (*admin.Explanation, error) {
 			i.asked = q
 			if q.URL == "http://bad" {
 				return nil, errors.New("the URL is bad")

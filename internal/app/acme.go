@@ -92,6 +92,9 @@ func (a *authority) run(ctx context.Context) error {
 
 func (a *authority) close() { a.stopped.Do(a.cache.Stop) }
 
+// challengePath is where the paths begin that an authority asks for (RFC 8555, 8.3).
+const challengePath = "/.well-known/acme-challenge/"
+
 // challenges answers http-01 before h.
 func (a *authority) challenges(h http.Handler) http.Handler { return a.issuer.HTTPChallengeHandler(h) }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/metrics"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/fastlane"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
@@ -46,6 +47,7 @@ type App struct {
 	purger  *invalidation.Purger
 	cache   *cache.Cache
 	proxy   *proxy.Proxy
+	lane    *fastlane.Lane
 	redis   *server               // nil: memory only
 	pending *invalidation.Pending // nil where there is no Redis that could be away
 	metrics *metrics.Metrics
@@ -151,7 +153,7 @@ func (a *App) build(cfg *config.Config) error {
 	registry := prometheus.NewRegistry()
 	a.metrics, err = metrics.New(registry, a.o.Version, cfg.Table(), metrics.Sources{
 		Cache:       a.cache.Stats,
-		Proxy:       func() proxy.Stats { return a.proxy.Stats() },
+		Proxy:       a.proxyStats,
 		Purges:      a.purger.Stats,
 		Applied:     state.Applied,
 		Connections: a.gate.stats,
@@ -171,9 +173,21 @@ func (a *App) build(cfg *config.Config) error {
 	}
 	a.proxy = proxy.New(next.plan, a.cache, a.purger, a.log, a.metrics.Observe, a.access.Observe)
 	a.shareDependencies(cfg)
+	a.lane = fastlane.New(fastlane.Options{
+		Cache: a.cache, Observers: []cache.Observer{a.metrics.Observe, a.access.Observe}, Log: a.log,
+		HeaderBytes: int(cfg.Limits.HeaderBytes), HeaderTimeout: cfg.Limits.HeaderTimeout, IdleTimeout: cfg.Limits.IdleTimeout,
+		WriteTimeout: writeTimeout,
+	})
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)
 	return nil
+}
+
+// proxyStats returns the figures of the proxy, with the panics of the fast lane among its own.
+func (a *App) proxyStats() proxy.Stats {
+	s := a.proxy.Stats()
+	s.Panics += a.lane.Panics()
+	return s
 }
 
 // upstreamStats returns how the upstreams in use fare, by their names.

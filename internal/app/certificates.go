@@ -154,15 +154,15 @@ func (a *App) useCertificates(cfg *config.Config) {
 
 // fixedListener is what a reload cannot change of a listener: all but the files of its certificates.
 type fixedListener struct {
-	address                   string
-	tls, http3, proxyProtocol bool
-	acme                      string
+	address                             string
+	tls, http3, proxyProtocol, fastLane bool
+	acme                                string
 }
 
 func fixedListeners(cfg *config.Config) []fixedListener {
 	all := make([]fixedListener, len(cfg.Listen))
 	for i, l := range cfg.Listen {
-		all[i] = fixedListener{address: l.Address, tls: l.TLS != nil, http3: l.HTTP3, proxyProtocol: l.ProxyProtocol}
+		all[i] = fixedListener{address: l.Address, tls: l.TLS != nil, http3: l.HTTP3, proxyProtocol: l.ProxyProtocol, fastLane: l.FastLane}
 		if l.TLS != nil && l.TLS.ACME != nil {
 			all[i].acme = fmt.Sprint(*l.TLS.ACME)
 		}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -19,7 +20,7 @@ func Explain(o config.Options, q admin.Question) (*admin.Explanation, error) {
 	for name, options := range cfg.Upstreams {
 		g.origins[name] = origin{options: options, handler: http.NotFoundHandler()} // nobody will ask it
 	}
-	e, err := planOf(cfg, g).Explain(nil, q)
+	e, err := planOf(cfg, g).Explain(context.Background(), nil, q)
 	if err != nil {
 		return nil, errors.New("it cannot be explained: " + err.Error())
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/internal/admin"
 	"github.com/cacheproxy/cacheproxy/internal/config"
 	"github.com/cacheproxy/cacheproxy/proxy"
+	"github.com/cacheproxy/cacheproxy/proxy/fastlane"
 	"github.com/cacheproxy/cacheproxy/proxy/upstream"
 )
 
@@ -21,6 +22,7 @@ type generation struct {
 	cfg     *config.Config
 	access  *admin.Access
 	plan    *proxy.Plan
+	lane    *fastlane.Plan
 	origins map[string]origin // by the name of the upstream
 }
 
@@ -50,6 +52,7 @@ func (a *App) generate(cfg *config.Config, last *generation) (*generation, error
 		g.origins[name] = origin{o, authorities, u, proxy.Forward(u, a.log)}
 	}
 	g.plan = planOf(cfg, g)
+	g.lane = lanePlanOf(cfg, g.plan)
 	return g, nil
 }
 
@@ -108,6 +111,17 @@ func planOf(cfg *config.Config, g *generation) *proxy.Plan {
 		plan.Sites = append(plan.Sites, proxy.Site{Route: r, Origin: g.origins[r.Upstream].handler})
 	}
 	return plan
+}
+
+// lanePlanOf is what of plan concerns the hits that the fast lane answers.
+func lanePlanOf(cfg *config.Config, plan *proxy.Plan) *fastlane.Plan {
+	return fastlane.NewPlan(fastlane.PlanOptions{
+		Table:          plan.Table,
+		CacheName:      plan.CacheName,
+		TrustedProxies: plan.TrustedProxies,
+		URLBytes:       plan.Limits.URLBytes,
+		QueryParams:    plan.Limits.QueryParams,
+	})
 }
 
 // close closes the unused connections of the upstreams that next, which may be nil, does not have any more. What is under way ends

@@ -5,9 +5,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
+	"github.com/cacheproxy/cacheproxy/proxy/fastlane"
 	"github.com/cacheproxy/cacheproxy/proxy/framing"
 )
 
@@ -38,16 +40,45 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	g := guard{Conn: c, guards: l.guards, requests: framing.Requests{MaxLine: l.headerBytes + 2*headSlack}}
-	secure, ok := c.(*tls.Conn)
-	if !ok {
-		g.requests.Preface = true
-		return &g, nil
+	secure, _ := c.(*tls.Conn)
+	if lane, ok := c.(*fastlane.Conn); ok {
+		g.lane, secure = lane, lane.TLS()
 	}
-	switch secure.ConnectionState().NegotiatedProtocol {
-	case "", "http/1.1":
+	switch {
+	case secure == nil:
+		g.requests.Preface = g.lane == nil || g.lane.Fresh()
+		return &g, nil
+	case speaksHTTP1(secure):
 		return &secureGuard{g, secure}, nil
 	}
 	return c, nil
+}
+
+func speaksHTTP1(c *tls.Conn) bool {
+	switch c.ConnectionState().NegotiatedProtocol {
+	case "", "http/1.1":
+		return true
+	}
+	return false
+}
+
+// followState is an http.Server's ConnState for connections that come from wrap: the fast lane has to know when an answer is finished.
+func followState(c net.Conn, state http.ConnState) {
+	if state != http.StateIdle {
+		return
+	}
+	switch g := c.(type) {
+	case *guard:
+		g.idle()
+	case *secureGuard:
+		g.idle()
+	}
+}
+
+func (g *guard) idle() {
+	if g.lane != nil {
+		g.lane.Idle()
+	}
 }
 
 // guard hands on what a client sends as long as it has one meaning only. In place of what completes a request that is at fault, and of
@@ -56,6 +87,7 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 type guard struct {
 	net.Conn
 	guards   *guards
+	lane     *fastlane.Conn // that Conn is; nil: it is not
 	requests framing.Requests
 	refused  bool
 	rest     string // what is still to be read where a request was refused

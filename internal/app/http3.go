@@ -198,11 +198,16 @@ func (h *http3Server) drain(ctx context.Context, ended <-chan error) error {
 // announceHTTP3 says in all responses that HTTP/3 is spoken on the port of addr. What the origin says about alternatives to itself
 // is not true of us.
 func announceHTTP3(h http.Handler, addr net.Addr) http.Handler {
-	_, port, _ := net.SplitHostPort(addr.String()) // of a UDP socket, so it has the form
-	value := []string{`h3=":` + port + `"; ma=` + altSvcAge}
+	value := []string{altSvc(addr)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(&announcer{ResponseWriter: w, value: value}, r)
 	})
+}
+
+// altSvc is what Alt-Svc says of HTTP/3 on the port of addr.
+func altSvc(addr net.Addr) string {
+	_, port, _ := net.SplitHostPort(addr.String()) // of a UDP socket, so it has the form
+	return `h3=":` + port + `"; ma=` + altSvcAge
 }
 
 // announcer adds Alt-Svc to a response. Unwrap lets http.ResponseController see through it.

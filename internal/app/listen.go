@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pires/go-proxyproto"
 
 	"github.com/cacheproxy/cacheproxy/internal/config"
+	"github.com/cacheproxy/cacheproxy/proxy/fastlane"
 )
 
 // listener is one of the main listeners, open.
@@ -144,7 +146,8 @@ const (
 func (a *App) startMain(run *runner) {
 	start := starter(run.start)
 	for _, l := range a.main {
-		a.serve(start, "listener "+l.tcp.Addr().String(), a.wrap(l), a.mainServer(l))
+		wrapped, lane := a.wrap(l)
+		a.serve(start, "listener "+l.tcp.Addr().String(), wrapped, a.mainServer(l), lane)
 		start = run.startBeside
 		if l.http3 != nil {
 			start("HTTP/3 listener "+l.udp.LocalAddr().String(), l.http3.run, l.http3.stop)
@@ -158,17 +161,33 @@ func (a *App) startMain(run *runner) {
 	}
 }
 
-// wrap puts before a listener what its connections go through: the limit, the PROXY protocol, TLS, and the guard.
-func (a *App) wrap(l *listener) net.Listener {
+// wrap puts before a listener what its connections go through: the limit, the PROXY protocol, TLS, the fast lane, and the guard. lane is
+// nil where the listener has none.
+func (a *App) wrap(l *listener) (wrapped net.Listener, lane *fastlane.Listener) {
 	limits := &a.current.Load().cfg.Limits
-	wrapped := a.gate.wrap(l.tcp, l.certs != nil)
+	wrapped = a.gate.wrap(l.tcp, l.certs != nil)
 	if l.options.ProxyProtocol {
 		wrapped = &proxyproto.Listener{Listener: wrapped, ConnPolicy: a.proxyPolicy, ReadHeaderTimeout: limits.HeaderTimeout}
 	}
 	if l.certs != nil {
 		wrapped = newHandshaker(wrapped, l.certs.serverConfig(), limits.HeaderTimeout, a.log)
 	}
-	return a.guards.wrap(wrapped, int(limits.HeaderBytes))
+	if l.options.FastLane {
+		lane = a.lane.Listen(wrapped, a.laneOptions(l))
+		wrapped = lane
+	}
+	return a.guards.wrap(wrapped, int(limits.HeaderBytes)), lane
+}
+
+// laneOptions says what handler does beside the proxy.
+func (a *App) laneOptions(l *listener) (o fastlane.ListenerOptions) {
+	if a.challenged(l) {
+		o.Except = challengePath
+	}
+	if l.udp != nil {
+		o.AltSvc = altSvc(l.udp.LocalAddr())
+	}
+	return o
 }
 
 // proxyPolicy says whether the header of the PROXY protocol that a peer may send is believed.
@@ -193,6 +212,7 @@ func (a *App) mainServer(l *listener) *http.Server {
 		IdleTimeout:       limits.IdleTimeout,
 		MaxHeaderBytes:    int(limits.HeaderBytes),
 		Protocols:         new(http.Protocols),
+		ConnState:         followState,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			SendPingTimeout:      pingAfter,
@@ -212,7 +232,7 @@ func (a *App) mainServer(l *listener) *http.Server {
 // handler returns the proxy with what only this listener needs before it.
 func (a *App) handler(l *listener) http.Handler {
 	var h http.Handler = a.proxy
-	if l.certs == nil {
+	if a.challenged(l) {
 		for _, other := range a.main {
 			if other.certs != nil && other.certs.authority != nil {
 				h = other.certs.authority.challenges(h)
@@ -225,6 +245,13 @@ func (a *App) handler(l *listener) http.Handler {
 	return h
 }
 
+// challenged reports whether an authority may ask this listener for a proof.
+func (a *App) challenged(l *listener) bool {
+	return l.certs == nil && slices.ContainsFunc(a.main, func(other *listener) bool {
+		return other.certs != nil && other.certs.authority != nil
+	})
+}
+
 // The administration API has no long calls: a minute is for a slow client.
 const adminTimeout = time.Minute
 
@@ -235,15 +262,15 @@ func (a *App) startAdmin(run *runner) {
 		ReadTimeout:       adminTimeout,
 		WriteTimeout:      adminTimeout,
 		IdleTimeout:       2 * time.Minute,
-	})
+	}, nil)
 }
 
 // starter is runner.start, or its kin.
 type starter func(name string, run, end func(context.Context) error)
 
-// serve runs a server on l. Stopping it closes the listener at once and the connections as their requests end; when the time is up it
-// closes them all.
-func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) {
+// serve runs a server on l, above a lane or nil. Stopping it closes the listener at once and the connections as their requests end; when
+// the time is up it closes them all.
+func (a *App) serve(start starter, name string, l net.Listener, s *http.Server, lane *fastlane.Listener) {
 	s.ErrorLog = slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)
 	start(name, func(context.Context) error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -251,9 +278,13 @@ func (a *App) serve(start starter, name string, l net.Listener, s *http.Server) 
 		}
 		return nil
 	}, func(ctx context.Context) error {
-		if err := s.Shutdown(ctx); err != nil {
-			return errors.Join(err, s.Close())
+		err := s.Shutdown(ctx)
+		if err != nil {
+			err = errors.Join(err, s.Close())
 		}
-		return nil
+		if lane != nil {
+			err = errors.Join(err, lane.Shutdown(ctx))
+		}
+		return err
 	})
 }

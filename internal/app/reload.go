@@ -52,6 +52,7 @@ func (a *App) load() (*generation, config.Warnings, error) {
 func (a *App) use(next *generation) {
 	last := a.current.Swap(next)
 	a.proxy.Use(next.plan)
+	a.lane.Use(next.lane)
 	a.metrics.Use(next.cfg.Table())
 	a.admin.Use(next.access)
 	a.access.Enable(next.cfg.Log.Access)
@@ -106,8 +107,8 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Host:     host,
 		Health:   a.health,
 		Metrics:  metrics,
-		Explain: func(q admin.Question) (*admin.Explanation, error) {
-			return a.current.Load().plan.Explain(a.cache, q)
+		Explain: func(ctx context.Context, q admin.Question) (*admin.Explanation, error) {
+			return a.current.Load().plan.Explain(ctx, a.cache, q)
 		},
 		Table:      func() *rules.Table { return a.current.Load().cfg.Table() },
 		Upstreams:  a.upstreamStats,

@@ -190,7 +190,7 @@ func (l *loader) refuseSource(source, path string, err error) {
 func (l *loader) takeFlags() {
 	f := l.Flags
 	if f.Listen != "" {
-		l.cfg.Listen = make([]Listener, 1)
+		l.cfg.Listen = []Listener{{FastLane: true}}
 		l.set("listen[0].address", "--listen", f.Listen)
 	}
 	for _, s := range []struct{ path, flag, text string }{

@@ -9,8 +9,6 @@ var reservedKeys = map[string]string{
 	"events":   "events",
 	"tracing":  "tracing",
 
-	"listen[].fast_lane": "the fast lane",
-
 	"cache.sweep": "the Redis tier",
 
 	"routes[].write.mode":         "writing through the cache",

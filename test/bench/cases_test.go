@@ -18,6 +18,7 @@ type scenario struct {
 	expect    float64 // requests to the origin for each request of the job
 	room      int     // MiB of objects, where they are more than a few
 	can       func(p *peer) bool
+	behind    bool // what is asked for lies in the tier behind memory, which for cacheproxy is Redis
 }
 
 // kind says how a scenario is measured.
@@ -33,6 +34,7 @@ const (
 const (
 	idleConns = 5_000
 	popular   = 100_000
+	many      = 20_000 // of which a memory tier of 1 MiB holds one in forty
 )
 
 func keep(size int) load.Targets {
@@ -61,6 +63,10 @@ func scenarios() []scenario {
 	h2.kind, h2.can = http2, speaksTLS
 	idle := hit("idle", fmt.Sprintf("idle connections, %d of them", idleConns), 1<<10, idleConns)
 	idle.kind, idle.job.Requests, idle.job.Settle = growth, idleConns, 3*time.Second
+	turn := keep(1 << 10)
+	turn.Order, turn.Count = load.Cycle, many
+	behind := scenario{id: "l2", title: "hit 1 KiB behind memory: cacheproxy's from Redis, whose CPU time is counted too, nginx's from files", behind: true, can: hasTierBehind,
+		prepare: &load.Job{Conns: 16, Requests: many, Targets: turn}, job: load.Job{Conns: 64, Targets: turn}}
 	memory := scenario{id: "memory", title: fmt.Sprintf("memory of a 1 KiB object, %d of them", *objectsFlag), kind: growth, expect: 1, can: growsWithObjects,
 		job: load.Job{Conns: 64, Requests: *objectsFlag, Targets: fresh, Settle: 3 * time.Second}}
 	return []scenario{
@@ -73,11 +79,12 @@ func scenarios() []scenario {
 			prepare: &load.Job{Conns: 16, Requests: popular, Targets: each}, job: load.Job{Conns: 64, Targets: zipf}},
 		{id: "miss", title: "miss and store, 1 KiB", expect: 1, can: stores, job: load.Job{Conns: 64, Targets: fresh}},
 		{id: "pass", title: "pass-through, 1 KiB", expect: 1, job: load.Job{Conns: 64, Targets: pass}},
-		tls, handshake, h2, idle, memory,
+		behind, tls, handshake, h2, idle, memory,
 		{id: "coldkey", title: "500 clients on one cold key whose origin takes 300 ms", kind: crowded, can: stores, job: coldKey("", 0)},
 	}
 }
 
+func hasTierBehind(p *peer) bool    { return p.behind }
 func stores(p *peer) bool           { return !p.plain }
 func speaksTLS(p *peer) bool        { return !p.noTLS }
 func growsWithObjects(p *peer) bool { return !p.plain && !p.shared }

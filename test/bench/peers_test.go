@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cacheproxy/cacheproxy/test/process"
+	"github.com/cacheproxy/cacheproxy/test/redistest"
 )
 
 // A peer is a kind of server that is measured.
@@ -23,6 +24,7 @@ type peer struct {
 	version []string
 	plain   bool // it only serves what it can make itself: it stores nothing
 	noTLS   bool
+	behind  bool // it has a tier behind memory, and can be made to answer from it
 	shared  bool // its memory for objects is taken at the start, so that it does not grow with them
 	launch  func(t testing.TB, s *site) (pid int)
 }
@@ -35,11 +37,12 @@ type site struct {
 	room         int    // MiB for objects, for a server that touches all of it when it starts
 	user         string // that a server takes which does not like to be root
 	origin       origin
+	redis        *redistest.Server // the tier behind memory; nil: there is none
 }
 
 var peers = []peer{
-	{name: "cacheproxy", launch: launchCacheproxy},
-	{name: "nginx", program: "nginx", version: []string{"nginx", "-v"}, launch: launchNginx},
+	{name: "cacheproxy", behind: true, launch: launchCacheproxy},
+	{name: "nginx", program: "nginx", version: []string{"nginx", "-v"}, behind: true, launch: launchNginx},
 	{name: "HAProxy", program: "haproxy", version: []string{"haproxy", "-v"}, shared: true, launch: launchHAProxy},
 	{name: "Varnish", program: "varnishd", version: []string{"varnishd", "-V"}, noTLS: true, launch: launchVarnish},
 	{name: "Traffic Server", program: "traffic_server", version: []string{"traffic_server", "--version"}, launch: launchTrafficServer},
@@ -114,12 +117,15 @@ func (s *site) give(t testing.TB, to *user.User) {
 // that stay, what begins with /keep/ is cached and the rest passed on.
 
 func launchCacheproxy(t testing.TB, s *site) int {
-	config := s.file(t, "cacheproxy.yaml", `
+	tiers := "cache: { l1: { max_bytes: 2GiB } }"
+	if s.redis != nil { // the time-out is that of a machine on which both share a processor
+		tiers = "cache: { l1: { max_bytes: 1MiB, max_object_bytes: 64KiB } }\nredis: { url: " + s.redis.URL() + ", timeout: 1s }"
+	}
+	config := s.file(t, "cacheproxy.yaml", tiers+`
 listen:
   - address: "{addr}"
   - address: "{secure}"
     tls: { cert_file: "{cert}", key_file: "{key}" }
-cache: { l1: { max_bytes: 2GiB } }
 upstreams:
   origin: { targets: [{ url: "http://{origin}" }] }
 routes:

@@ -67,6 +67,9 @@ func (sh *sheet) table() string {
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f | %s | %s | %.0f | %s |\n", p.name, number(sh.main(f)), ratio, f.rate,
 			number(f.p50.Seconds()*1000), number(f.p99.Seconds()*1000), float64(f.memory)/(1<<20), number(f.asked))
 	}
+	if own.behind > 0 {
+		fmt.Fprintf(&b, "\nOf cacheproxy's %s µs, Redis needs %s.\n", number(own.cpu), number(own.behind))
+	}
 	return b.String()
 }
 
@@ -128,7 +131,7 @@ Made by ` + "`make bench-peers`" + ` (%s). cacheproxy and the servers that peopl
 
 The load is ours (` + "`test/bench/load`" + `): one thread on epoll that allocates nothing and checks status and length of every answer; for HTTP/2 it is h2load. Whether caches hit is seen at the origin, which counts its requests. ` + "`test/bench/peers_test.go`" + ` has the configurations: one worker, no access log, connections that stay, room in memory for all objects; nginx and Traffic Server store in files on a file system in memory. RSS counts pages that processes share once, and for the two memory cases those files too. A dash is what a server cannot do, or, for HAProxy's memory, what it takes at its start. net/http is a bare Go server that answers what may be stored from a byte slice and passes on the rest with httputil.ReverseProxy.
 
-One case alone: ` + "`make bench-peers BENCHARGS='-cases tls -peers cacheproxy,HAProxy -rounds 5 -seconds 1'`" + `, which records nothing.
+One case alone: ` + "`make bench-peers BENCHARGS='-cases tls -peers cacheproxy,HAProxy -rounds 5 -seconds 1'`" + `, which records nothing. The hit behind memory: ` + "`make bench-peers BENCHARGS='-cases l2 -peers cacheproxy,nginx -rounds 5 -seconds 1'`" + `.
 
 %s
 `

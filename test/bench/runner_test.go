@@ -91,6 +91,7 @@ type figure struct {
 	p50, p99 time.Duration
 	memory   int64   // resident bytes at the end
 	grown    float64 // bytes for each request
+	behind   float64 // of cpu, that of the tier behind memory
 	asked    float64 // requests to the origin, for each
 }
 
@@ -115,6 +116,9 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 	for _, p := range who {
 		if s.can == nil || s.can(p) {
 			site := newSite(t, o, max(s.room, 512))
+			if s.behind && p.name == "cacheproxy" {
+				site.startRedis(t)
+			}
 			r := &running{peer: p, site: site, job: s.job}
 			r.job.PID = p.launch(t, site)
 			r.job.Addr = site.addr
@@ -128,6 +132,7 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 				if _, err := run(t, job); err != nil {
 					t.Errorf("%s: %v", p.name, err)
 				}
+				site.awaitRedis(t, s)
 			}
 			if s.kind == http2 {
 				if err := r.h2prepare(t); err != nil {
@@ -164,6 +169,7 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 func (r *running) once(t *testing.T, s *scenario) (f figure, err error) {
 	before, files := r.site.origin.asked(t), r.site.files()
 	job := r.job
+	redis := r.site.redisUsage(t)
 	var res load.Result
 	switch s.kind {
 	case http2:
@@ -187,6 +193,9 @@ func (r *running) once(t *testing.T, s *scenario) (f figure, err error) {
 		cpu: float64(res.CPU.Microseconds()) / n, rate: n / res.Took.Seconds(), p50: res.P50, p99: res.P99, memory: res.After,
 		grown: float64(res.After-res.Before+r.site.files()-files) / n,
 		asked: float64(asked) / float64(max(res.Asked, res.Requests)),
+	}
+	if err := f.addRedis(redis, r.site.redisUsage(t), &res); err != nil {
+		return f, err
 	}
 	if s.kind == crowded {
 		slices.SortFunc(res.Bursts, func(a, b load.Burst) int { return int(a.P99 - b.P99) })
@@ -216,7 +225,8 @@ func (s *site) files() (sum int64) {
 
 func medians(all []figure) figure {
 	return figure{
-		cpu: median(all, func(f figure) float64 { return f.cpu }), rate: median(all, func(f figure) float64 { return f.rate }),
+		behind: median(all, func(f figure) float64 { return f.behind }),
+		cpu:    median(all, func(f figure) float64 { return f.cpu }), rate: median(all, func(f figure) float64 { return f.rate }),
 		p50:    time.Duration(median(all, func(f figure) float64 { return float64(f.p50) })),
 		p99:    time.Duration(median(all, func(f figure) float64 { return float64(f.p99) })),
 		memory: int64(median(all, func(f figure) float64 { return float64(f.memory) })),

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +18,8 @@ import (
 // A message is a request as the strict reader of these tests understands it.
 type message struct {
 	method string
+	target string
+	fields map[string]bool // "name: value", the name in lower case
 	body   string
 }
 
@@ -34,8 +38,10 @@ func frames(text string) (all []message) {
 			return all
 		}
 		var lengths, codings []string
+		m := message{method: words[0], target: words[1], fields: map[string]bool{}}
 		for line := range strings.SplitSeq(fields, "\r\n") {
 			name, value, _ := strings.Cut(line, ":")
+			m.fields[field(name, value)] = true
 			switch strings.ToLower(name) {
 			case "content-length":
 				lengths = append(lengths, strings.Trim(value, " \t"))
@@ -43,7 +49,6 @@ func frames(text string) (all []message) {
 				codings = append(codings, strings.ToLower(strings.Trim(value, " \t")))
 			}
 		}
-		m := message{method: words[0]}
 		switch {
 		case len(lengths)+len(codings) > 1:
 			return all
@@ -85,6 +90,60 @@ func chunks(text string) (body, rest string, ok bool) {
 	}
 }
 
+// field writes a field line in one way.
+func field(name, value string) string {
+	return strings.ToLower(name) + ": " + strings.Trim(value, " \t")
+}
+
+// ours are the fields that a proxy makes itself.
+var ours = map[string]bool{
+	"host": true, "via": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "forwarded": true,
+	"accept-encoding": true, "connection": true, "content-length": true, "transfer-encoding": true, "max-forwards": true, "te": true,
+	"trailer": true, "upgrade": true, "if-match": true,
+}
+
+// invented returns a field of what the origin saw that the client has not sent.
+func (m *message) invented(head []byte) string {
+	_, lines, _ := strings.Cut(string(head), "\r\n")
+	for line := range strings.SplitSeq(strings.TrimSuffix(lines, "\r\n\r\n"), "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		if !ours[strings.ToLower(name)] && !m.fields[field(name, value)] {
+			return line
+		}
+	}
+	return ""
+}
+
+// means reports whether two targets ask for the same: apart from the form, from
+// escapes that need not be, and from dot segments (RFC 3986, section 6.2.2).
+func means(a, b string) bool { return plainest(a) == plainest(b) }
+
+func plainest(target string) string {
+	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
+		if i := strings.IndexAny(rest, "/?"); i >= 0 {
+			target = rest[i:]
+		} else {
+			target = "/"
+		}
+	}
+	target, _, _ = strings.Cut(target, "#")
+	at, query, asked := strings.Cut(target, "?")
+	if decoded, err := url.PathUnescape(at); err == nil {
+		at = decoded
+	}
+	slash := strings.HasSuffix(at, "/") || strings.HasSuffix(at, "/.") || strings.HasSuffix(at, "/..")
+	if at = path.Clean("/" + at); slash && at != "/" {
+		at += "/"
+	}
+	if decoded, err := url.QueryUnescape(query); err == nil {
+		query = decoded
+	}
+	if asked {
+		return at + "?" + query
+	}
+	return at
+}
+
 // Whatever a client sends, the origin sees no request that is not one of those that
 // a strict reader finds in it, with the same content and in the same order; what it
 // sees has one meaning; and a client that comes afterwards gets its own answer.
@@ -100,9 +159,10 @@ func FuzzRequestPath(f *testing.F) {
 
 	// Nothing is cached: what the origin sees belongs to the request that is under way.
 	h := newHouse(f, "routes: [{ name: all, cache: { pattern: \"off\" } }]\n")
+	cached := newHouse(f, "routes: [{ name: all, cache: { ttl: 1h } }]\n")
 	var serial atomic.Int64
 	f.Fuzz(func(t *testing.T, text []byte) {
-		h.t = t
+		h.t, cached.t = t, t
 		before := len(h.origin.Requests())
 		end := fmt.Sprintf("/end/%d", serial.Add(1))
 		whole := string(text) + get(end, "Connection: close")
@@ -122,13 +182,27 @@ func FuzzRequestPath(f *testing.F) {
 				t.Fatalf("%q: the origin saw %s: %q", whole, why, r.Raw)
 			}
 			at := 0
-			for at < len(framed) && (framed[at].method != r.Method || framed[at].body != string(r.Body)) {
+			for at < len(framed) && (framed[at].method != r.Method || framed[at].body != string(r.Body) || !means(framed[at].target, r.Target)) {
 				at++
 			}
 			if at == len(framed) {
 				t.Fatalf("%q: the origin saw a request that is not in it: %q, content %q", whole, r.Raw, r.Body)
 			}
+			if line := framed[at].invented(r.Raw); line != "" {
+				t.Fatalf("%q: the origin saw %q, which nobody had sent", whole, line)
+			}
 			framed = framed[at+1:]
+		}
+
+		// The same through a cache: what comes afterwards on another connection is for
+		// another path, and stays so.
+		c = cached.dial()
+		converse(c, whole, end)
+		c.Close()
+		for range 2 {
+			if a := cached.ask(get(end+"/innocent", "Connection: close")); !strings.HasPrefix(a.body, "GET "+end+"/innocent\n") {
+				t.Fatalf("after %q the innocent client of the cache got %v", whole, a)
+			}
 		}
 	})
 }

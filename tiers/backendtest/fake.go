@@ -31,6 +31,7 @@ type Fault struct {
 	Lie    func([]byte) []byte         // what becomes of frames that are read
 	Hang   bool                        // each operation takes until its context ends
 	Before func(op string, key string) // called before each operation
+	After  func(op string, key string) // called when a read has been done, before it is answered
 }
 
 type held struct {
@@ -96,12 +97,15 @@ func (f *Fake) Get(ctx context.Context, key string, fields ...string) (tiers.Ind
 		return tiers.Index{}, nil, err
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	index, frames := f.read(key, fields)
+	f.mu.Unlock()
 	for i := range frames {
 		if fault.Lie != nil && frames[i] != nil {
 			frames[i] = fault.Lie(frames[i])
 		}
+	}
+	if fault.After != nil {
+		fault.After("get", key)
 	}
 	return index, frames, nil
 }

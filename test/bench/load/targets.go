@@ -3,7 +3,6 @@
 package load
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -17,9 +16,10 @@ type Order string
 
 // The orders.
 const (
-	One  Order = "one"  // always the first
-	Next Order = "next" // each once, from the first on
-	Zipf Order = "zipf" // any of Count, the n-th with a probability in proportion to n^-0.99
+	One   Order = "one"   // always the first
+	Next  Order = "next"  // each once, from the first on
+	Cycle Order = "cycle" // each of Count, and from the first again
+	Zipf  Order = "zipf"  // any of Count, the n-th with a probability in proportion to n^-0.99
 )
 
 // Targets are the URLs that are asked for: /Store/Delay/SIZE/ID, as [ServeOrigin] understands them.
@@ -28,7 +28,7 @@ type Targets struct {
 	Store        string // keep: may be stored for an hour; pass: may not
 	Delay        int    // milliseconds that the origin takes
 	Least, Most  int    // size of the bodies, in bytes, by the id
-	First, Count int    // ids; Count is used by Zipf only
+	First, Count int    // ids; Count is used by Cycle and Zipf only
 }
 
 // drawn is how many draws of Zipf are made in advance; they are used again from the start then.
@@ -50,13 +50,15 @@ func newChooser(t Targets) (*chooser, error) {
 	}
 	switch t.Order {
 	case One, Next:
-	case Zipf:
+	case Cycle, Zipf:
 		if t.Count < 1 {
-			return nil, errors.New("zipf needs a count")
+			return nil, fmt.Errorf("%s needs a count", t.Order)
 		}
-		c.draws = draw(t.Count)
 	default:
 		return nil, fmt.Errorf("unknown order %q", t.Order)
+	}
+	if t.Order == Zipf {
+		c.draws = draw(t.Count)
 	}
 	return c, nil
 }
@@ -83,6 +85,8 @@ func (c *chooser) next() (request []byte, length int) {
 	switch c.Order {
 	case Next:
 		id += c.asked
+	case Cycle:
+		id += c.asked % c.Count
 	case Zipf:
 		id += int(c.draws[c.asked%drawn])
 	}
