@@ -343,6 +343,18 @@ func TestPurgesWaitForALogThatIsAway(t *testing.T) {
 		if _, err := a.Purge(t.Context(), purgeOf(x)); !errors.Is(err, ErrFull) {
 			t.Errorf("the fourth of three: %v", err)
 		}
+		written := a.s.thing(a.s.Birth(), x)
+		if got := a.s.check(written); got != Valid {
+			t.Errorf("after a purge that was refused it is %v", got)
+		}
+		write := purgeOf(x)
+		write.Happened = true
+		if _, err := a.Purge(t.Context(), write); !errors.Is(err, ErrFull) {
+			t.Errorf("a write that has happened: %v", err)
+		}
+		if got := a.s.check(written); got != Invalid {
+			t.Errorf("after a write that has happened it is %v here", got)
+		}
 		if a.Waiting() != 3 {
 			t.Errorf("%d wait, want 3", a.Waiting())
 		}

@@ -77,8 +77,12 @@ type Purge struct {
 	TTL       time.Duration // of the strategy TTL: the lifetime that is left
 	// Dependents says that the selectors hold what depends on what was named.
 	Dependents bool
-	Wait       Wait
-	Timeout    time.Duration // of the waiting; 0: as long as it takes, which is bounded
+	// Happened says that what the purge is for has happened already, such as a
+	// write that the origin has accepted: where it is refused with ErrFull, it
+	// holds here all the same.
+	Happened bool
+	Wait     Wait
+	Timeout  time.Duration // of the waiting; 0: as long as it takes, which is bounded
 }
 
 // ErrFull is returned where the log is away and the purge cannot wait for it on
@@ -137,6 +141,10 @@ func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 	r.Origin, r.Waits = p.o.ID, purge.Wait == WaitAll && p.o.Lease > 0
 	r, receipt, w, err := p.enter(context.WithoutCancel(ctx), r)
 	if err != nil {
+		if purge.Happened {
+			r.At = time.Now()
+			p.state.ApplyHere(r)
+		}
 		return Receipt{}, err
 	}
 	for _, sel := range r.Selectors {

@@ -23,7 +23,7 @@ type RedisEdges struct {
 	Up       func() bool           // whether Redis is to be asked at all; nil: always
 }
 
-var errEdgesAway = errors.New("Redis is not asked at the moment")
+var errEdgesAway = errors.New("redis is not asked at the moment")
 
 func (r *RedisEdges) up() bool { return r.Up == nil || r.Up() }
 

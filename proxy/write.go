@@ -95,6 +95,7 @@ func (x *exchange) invalidatedBy(status int, h http.Header) (n named) {
 	for _, pattern := range inv.Patterns {
 		n.add(invalidation.KindPattern, pattern)
 	}
+	n.purge.Happened = true
 	if n.purge.Wait = invalidation.WaitLocal; inv.WaitAll {
 		n.purge.Wait = invalidation.WaitAll
 	}
@@ -112,7 +113,7 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	receipt, err := x.p.invalidate(ctx, x.plan, &n, &x.view)
 	if errors.Is(err, invalidation.ErrTooMany) { // a client may be told; an origin that has changed may not
 		x.p.log.Warn("a write ends everything: too much depends on it", "route", x.route.Name, "error", err)
-		all := named{purge: invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}, Wait: n.purge.Wait}}
+		all := named{purge: invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}, Happened: true, Wait: n.purge.Wait}}
 		receipt, err = x.p.invalidate(ctx, x.plan, &all, &x.view)
 	}
 	if err != nil {

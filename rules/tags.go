@@ -90,11 +90,6 @@ func partOf(name string) (p templatePart, ok bool) {
 	return p, false
 }
 
-// fixed reports whether the template is the same text for each request.
-func (t *template) fixed() bool {
-	return !slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.kind != partLiteral })
-}
-
 // appendTo appends the text for a request, or reports false where a part is absent or empty.
 func (t *template) appendTo(buf []byte, r *Route, v View, encode encoding) ([]byte, bool) {
 	for i := range t.parts {

@@ -142,6 +142,13 @@ func (a *App) health() admin.Health {
 			h.Parts["redis"] = admin.PartHealth{Status: admin.StatusDegraded, Detail: "it does not answer; everything is kept in memory, and fetched from the origins"}
 		}
 	}
+	if a.redis != nil {
+		h.Parts["log"] = admin.PartHealth{Status: admin.StatusOK}
+		if err := a.purger.Reached(); err != nil {
+			h.Status = admin.StatusDegraded
+			h.Parts["log"] = admin.PartHealth{Status: admin.StatusDegraded, Detail: "the log of purges cannot be reached: purges hold here at once and elsewhere later; for stored responses see cache.on_partition"}
+		}
+	}
 	if a.warming.Load() {
 		h.Status = admin.StatusStarting
 		h.Parts["memory"] = admin.PartHealth{Status: admin.StatusStarting, Detail: "hot responses are being read from Redis"}
