@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -183,25 +184,42 @@ func (l *RedisLog) Leave(ctx context.Context, id string) error {
 	return l.o.Client.HDel(ctx, l.keys()[1], id).Err()
 }
 
-// Listen implements Log by a subscription, which the client renews where it
-// breaks.
+// hush is how long a subscription may say nothing until it is asked whether it is
+// there, and how long the answer may take.
+const hush = time.Second
+
+// errSilent is returned where a subscription does not answer: the other side may
+// have lost the connection without a word.
+var errSilent = errors.New("the subscription to the log is silent")
+
+// Listen implements Log by a subscription.
 func (l *RedisLog) Listen(ctx context.Context, id string, told func(Message)) error {
 	sub := l.o.Client.Subscribe(ctx, l.channel(), l.channelOf(id))
 	defer sub.Close()
-	messages := sub.ChannelWithSubscriptions(redis.WithChannelHealthCheckInterval(time.Second))
-	for {
-		select {
-		case <-ctx.Done():
+	defer context.AfterFunc(ctx, func() { sub.Close() })()
+	for asked := false; ; {
+		m, err := sub.ReceiveTimeout(ctx, hush)
+		var timeout net.Error
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		case m, ok := <-messages:
-			if !ok {
-				return errors.New("the subscription to the log has ended")
+		case err == nil:
+			asked = false
+		case !errors.As(err, &timeout) || !timeout.Timeout():
+			return fmt.Errorf("listen to the log: %w", err)
+		case asked:
+			return errSilent
+		default:
+			if err := sub.Ping(ctx); err != nil {
+				return fmt.Errorf("listen to the log: %w", err)
 			}
-			text := ""
-			if m, isMessage := m.(*redis.Message); isMessage {
-				text = m.Payload
-			}
-			told(messageOf(text))
+			asked = true
+		}
+		switch m := m.(type) {
+		case *redis.Message:
+			told(messageOf(m.Payload))
+		case *redis.Subscription:
+			told(Message{})
 		}
 	}
 }

@@ -299,3 +299,44 @@ func TestAFullServerRegistersWhoHasALease(t *testing.T) {
 		t.Fatalf("%+v, %v, want the one who has a lease in the register", a.Members, err)
 	}
 }
+
+// A subscription whose connection has been lost without a word is noticed, and
+// the next one hears again.
+func TestASilentSubscriptionIsGivenUp(t *testing.T) {
+	server := redistest.Start(t)
+	relay := redistest.StartRelay(t, server.Addr)
+	log := logOf(clientOf(t, redis.UniversalOptions{Addrs: []string{relay.Addr}}), "p")
+	ctx, cancel := context.WithCancel(t.Context())
+	heard := make(chan invalidation.Message, 100)
+	ended := make(chan error)
+	listen := func() { ended <- log.Listen(ctx, "a", func(m invalidation.Message) { heard <- m }) }
+	go listen()
+	if m := <-heard; m.Record != nil {
+		t.Errorf("first %+v", m)
+	}
+	relay.Silence(true)
+	direct := logOf(clientOf(t, redis.UniversalOptions{Addrs: []string{server.Addr}}), "p")
+	mustAppend(t, direct, url(1)) // is swallowed
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it listens to nobody for ever")
+	}
+	relay.Silence(false)
+	heard = make(chan invalidation.Message, 100)
+	go listen()
+	<-heard
+	mustAppend(t, direct, url(2))
+	for m := range heard {
+		if m.Record != nil && m.Record.Seq == 2 {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}

@@ -162,7 +162,10 @@ func (l *load) writeAll(ctx context.Context, mine []int, between time.Duration) 
 		if rand.IntN(2) == 0 {
 			i = mine[rand.IntN(len(mine))]
 		}
-		w := write{register: i, instance: rand.IntN(instances), acknowledged: never, answered: never}
+		w := write{register: i, instance: rand.IntN(instances), acknowledged: never, answered: never, patience: patient}
+		if rand.IntN(10) == 0 { // accepted, and not complete where an instance is away
+			w.patience = "50ms"
+		}
 		quiet := l.quiet.Load()
 		w.begin = l.site.now()
 		w.version = version(l.units[i].version.Add(1))
@@ -188,6 +191,9 @@ func (l *load) writeAll(ctx context.Context, mine []int, between time.Duration) 
 	l.history.writes = append(l.history.writes, done...)
 	l.took = append(l.took, took...)
 }
+
+// patient is who waits as long as it takes.
+const patient = "10s"
 
 // receipt is what each door answers.
 type receipt struct {
@@ -225,16 +231,12 @@ func (l *load) purge(c *http.Client, w *write) (complete bool, err error) {
 	return r.Complete, nil
 }
 
-// order makes the request for a purge: by either door, immediate or lazy, at times
-// by who has no patience.
+// order makes the request for a purge: by either door, immediate or lazy.
 func (l *load) order(w *write) (req *http.Request, err error) {
 	u, p := l.units[w.register], l.site.nodes[w.instance].process.Load()
-	strategy, patience := []string{"immediate", "lazy"}[rand.IntN(2)], "10s"
-	if rand.IntN(10) == 0 { // it is accepted, and not complete where an instance is away
-		patience = "50ms"
-	}
+	strategy := []string{"immediate", "lazy"}[rand.IntN(2)]
 	if u.purge == "" || rand.IntN(2) == 0 {
-		w.how = fmt.Sprintf(`{%s, "strategy": %q, "wait": "all", "timeout": %q}`, u.order, strategy, patience)
+		w.how = fmt.Sprintf(`{%s, "strategy": %q, "wait": "all", "timeout": %q}`, u.order, strategy, w.patience)
 		req, err = http.NewRequest(http.MethodPost, p.Admin+"/v1/invalidate", strings.NewReader(w.how))
 		if err == nil {
 			req.Header.Set("Content-Type", "application/json")
@@ -251,6 +253,6 @@ func (l *load) order(w *write) (req *http.Request, err error) {
 		req.Header.Set(strings.TrimSuffix(f[2], ":"), f[3])
 	}
 	req.Header.Set("X-Purge-Strategy", strategy)
-	req.Header.Set("X-Purge-Timeout", patience)
+	req.Header.Set("X-Purge-Timeout", w.patience)
 	return req, nil
 }

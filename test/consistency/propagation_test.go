@@ -48,7 +48,7 @@ func TestPropagation(t *testing.T) {
 	purge := func() {
 		c := <-clients
 		defer func() { clients <- c }()
-		w := write{register: rand.IntN(len(all)), instance: rand.IntN(instances)}
+		w := write{register: rand.IntN(len(all)), instance: rand.IntN(instances), patience: patient}
 		begin := time.Now()
 		complete, err := l.purge(c, &w)
 		mu.Lock()
