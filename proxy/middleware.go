@@ -47,6 +47,12 @@ type MiddlewareOptions struct {
 	PurgeAllow []netip.Prefix
 	MayPurge   func(token string) bool
 
+	// Purges is the log of purges that all who share a Redis share, such as invalidation.NewRedisLog: without it they find what others
+	// have stored there, but nobody can say whether it was purged, and it is validated before it is used. Lease is how long answers may
+	// be given after it was read (2 s). Default: a log of this program alone.
+	Purges invalidation.Log
+	Lease  time.Duration
+
 	// Log is told what somebody should look at, such as a panic of the handler. Default: slog.Default().
 	Log *slog.Logger
 	// Observers are told of each request.
@@ -93,7 +99,12 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	}
 	state := invalidation.NewState(maxPurges)
 	m := &Middleware{o: o, cache: cache.New(o.Cache, state), token: rand.Text()}
-	purger := invalidation.NewPurger(invalidation.NewMemLog(), state, func(r invalidation.Record) int { return m.proxy.Applied(r) })
+	follow := invalidation.FollowerOptions{OnApply: func(r invalidation.Record) int { return m.proxy.Applied(r) }}
+	var log invalidation.Log = invalidation.NewMemLog()
+	if o.Purges != nil {
+		log, follow.Lease = o.Purges, o.Lease
+	}
+	purger := invalidation.NewFollower(log, state, follow).Purger(nil)
 	plan := &Plan{
 		Table: table, CacheName: o.Name, TrustedProxies: o.TrustedProxies, PurgeAllow: o.PurgeAllow, MayPurge: m.mayPurge,
 		HitForMiss: o.HitForMiss, Limits: o.Limits,
@@ -106,6 +117,9 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	m.stop = stop
 	m.upkeep.Go(func() { _ = m.cache.Run(ctx) }) // it ends with its context, and without an error of its own
 	m.upkeep.Go(func() { m.prune(ctx) })
+	if o.Purges != nil {
+		m.upkeep.Go(func() { _ = purger.Run(ctx) }) // likewise
+	}
 	return m, nil
 }
 
@@ -120,6 +134,7 @@ func (o *MiddlewareOptions) setDefaults() {
 	o.MaxObjectBytes = cmp.Or(o.MaxObjectBytes, 8<<20)
 	o.HitForMiss = cmp.Or(o.HitForMiss, 30*time.Second)
 	o.Limits = cmp.Or(o.Limits, Limits{URLBytes: 8 << 10, QueryParams: 1000, ConcurrentFetches: 1024})
+	o.Lease = cmp.Or(o.Lease, 2*time.Second)
 	o.Log = cmp.Or(o.Log, slog.Default())
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/test/redistest"
 	"github.com/cacheproxy/cacheproxy/tiers"
@@ -22,6 +23,9 @@ func TestMiddlewaresShareARedis(t *testing.T) {
 	server := redistest.Start(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { client.Close() })
+	// The log stands elsewhere, because a purge that it cannot take is refused.
+	purging := redis.NewClient(&redis.Options{Addr: redistest.Start(t).Addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
+	t.Cleanup(func() { purging.Close() })
 	var calls atomic.Int32
 	program := func() *guarded {
 		remote, err := tiers.OverRedis(client, "shop", 32)
@@ -29,7 +33,12 @@ func TestMiddlewaresShareARedis(t *testing.T) {
 			t.Fatal(err)
 		}
 		remote.Timeout = 500 * time.Millisecond
-		return guard(t, cacheable(&calls, "page"), proxy.MiddlewareOptions{Cache: cache.Options{Remote: remote}})
+		purges := invalidation.NewRedisLog(invalidation.RedisOptions{
+			Client: purging, Prefix: "shop", MaxRecords: 1000, MaxAge: time.Hour, Timeout: 500 * time.Millisecond,
+		})
+		return guard(t, cacheable(&calls, "page"), proxy.MiddlewareOptions{
+			Cache: cache.Options{Remote: remote}, Purges: purges, Lease: 500 * time.Millisecond,
+		})
 	}
 	one, two := program(), program()
 	page := func(g *guarded, path, body, cacheStatus string) {
