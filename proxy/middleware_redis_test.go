@@ -27,6 +27,7 @@ func TestMiddlewaresShareARedis(t *testing.T) {
 	purging := redis.NewClient(&redis.Options{Addr: redistest.Start(t).Addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialerRetries: 1})
 	t.Cleanup(func() { purging.Close() })
 	var calls atomic.Int32
+	programs := 0
 	program := func() *guarded {
 		remote, err := tiers.OverRedis(client, "shop", 32)
 		if err != nil {
@@ -36,9 +37,22 @@ func TestMiddlewaresShareARedis(t *testing.T) {
 		purges := invalidation.NewRedisLog(invalidation.RedisOptions{
 			Client: purging, Prefix: "shop", MaxRecords: 1000, MaxAge: time.Hour, Timeout: 500 * time.Millisecond,
 		})
-		return guard(t, cacheable(&calls, "page"), proxy.MiddlewareOptions{
-			Cache: cache.Options{Remote: remote}, Purges: purges, Lease: 500 * time.Millisecond,
+		g := guard(t, cacheable(&calls, "page"), proxy.MiddlewareOptions{
+			Cache: cache.Options{Remote: remote}, Purges: purges, Lease: 2 * time.Second,
 		})
+		// What is stored before the log has been read is sure for nobody.
+		programs++
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			members, _, err := purges.Members(t.Context())
+			if err == nil && len(members) == programs {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d of %d programs follow the log: %v", len(members), programs, err)
+			}
+		}
+		time.Sleep(50 * time.Millisecond) // the answer to its report is on its way
+		return g
 	}
 	one, two := program(), program()
 	page := func(g *guarded, path, body, cacheStatus string) {
