@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // matcher is a compiled selector of kind KindPattern or KindBan. Each of its
@@ -29,6 +30,9 @@ func compile(s Selector) (*matcher, error) {
 	if expression, ok := strings.CutPrefix(s.Value, regularPrefix); ok {
 		re, err := compileRegular(expression)
 		return &matcher{whole: re}, err
+	}
+	if !utf8.ValidString(s.Value) {
+		return nil, fmt.Errorf("%w: %q is not UTF-8; write other bytes percent-encoded, as URLs have them", ErrSelector, s.Value)
 	}
 	host, path, opaque, err := split(s.Value)
 	if err != nil {
