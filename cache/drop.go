@@ -3,7 +3,6 @@ package cache
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -80,8 +79,7 @@ func (c *Cache) drop(r invalidation.Record, stop func() bool) (d Dropped, whole 
 		whole = true
 		switch s.Kind {
 		case invalidation.KindURL, invalidation.KindKey, invalidation.KindTag, invalidation.KindGroup:
-			var key [16]byte
-			if n, err := hex.Decode(key[:], []byte(s.Value)); s.Kind == invalidation.KindKey && err == nil && n == len(key) {
+			if key, ok := keyHash(s.Value); s.Kind == invalidation.KindKey && ok {
 				d.add(c.DropKey(key))
 			}
 			whole = c.dropCarriers(c.state.Hash(s), &d, stop)

@@ -47,6 +47,7 @@ func TestDrop(t *testing.T) {
 		{"tag of the response", tag("a"), 2},
 		{"tag of the rule", tag("rule"), 3},
 		{"no tag", tag("none"), 0},
+		{"a tag that looks like a long key", tag("da39a3ee5e6b4b0d3255bfef95601890afd80709"), 0},
 		{"group", invalidation.Group("http://h", "g"), 1},
 		{"group of all origins", AnyGroup("g"), 1},
 		{"group of another origin", invalidation.Group("http://other", "g"), 0},

@@ -167,6 +167,15 @@ func (c *Cache) Unshare(ctx context.Context, keys ...[16]byte) {
 // keyName is the name of a key in the remote tier.
 func keyName(hash [16]byte) string { return hex.EncodeToString(hash[:]) }
 
+// keyHash reads the name of a key; ok is false where it is none.
+func keyHash(name string) (hash [16]byte, ok bool) {
+	if len(name) != hex.EncodedLen(len(hash)) {
+		return hash, false // Decode writes behind hash where it is longer
+	}
+	_, err := hex.Decode(hash[:], []byte(name))
+	return hash, err == nil
+}
+
 // noteOf is what a reader who does not know the entry must know to find it: the names of the fields that it varies by.
 func noteOf(e *Entry) string {
 	var names []string

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
@@ -77,11 +76,10 @@ func (c *Cache) Warm(ctx context.Context, n, rate int) (warmed int, err error) {
 
 // hotKey reads the key of a line; false where it is none of ours.
 func hotKey(words []string) (key [16]byte, ok bool) {
-	if len(words) < 2 || len(words) > 64 || len(words[0]) != hex.EncodedLen(len(key)) {
+	if len(words) < 2 || len(words) > 64 {
 		return key, false
 	}
-	_, err := hex.Decode(key[:], []byte(words[0]))
-	return key, err == nil
+	return keyHash(words[0])
 }
 
 // warm reads the variants of one key into memory.
