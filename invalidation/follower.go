@@ -214,10 +214,19 @@ func (f *Follower) sync(ctx context.Context) error {
 			return err
 		}
 		f.reached(nil, nil)
-		if done {
+		// Who waits for a record that this answer has brought is told by another
+		// report: the message of the record will be an old one.
+		if done && !f.owes() {
 			return nil
 		}
 	}
+}
+
+// owes reports whether somebody waits for a report of this instance.
+func (f *Follower) owes() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.o.Lease > 0 && len(f.tell) > 0
 }
 
 // report says where this instance stands.
