@@ -175,7 +175,7 @@ func (e *explainer) findFurther(ctx context.Context, q *cache.Query, near *cache
 		e.step("redis", "has what memory does not: the following is of the copy there")
 		return o
 	case !e.cache.RemoteUp():
-		e.step("redis", "not asked: it does not answer, and is left alone for now")
+		e.step("redis", "not asked: its breaker is open, because it did not answer")
 	default:
 		e.step("redis", "has nothing of use either")
 	}

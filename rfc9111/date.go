@@ -98,7 +98,7 @@ const months = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 func monthNumber(s string) int {
 	for m := range 12 {
-		if equalFold(s, months[3*m:3*m+3]) {
+		if EqualFold(s, months[3*m:3*m+3]) {
 			return m + 1
 		}
 	}
@@ -110,14 +110,14 @@ var days = [...]string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "
 // isDay reports whether s is the name of a day, of whose letters at most n count.
 func isDay(s string, n int) bool {
 	for _, day := range days {
-		if equalFold(s, day[:min(n, len(day))]) {
+		if EqualFold(s, day[:min(n, len(day))]) {
 			return true
 		}
 	}
 	return false
 }
 
-func isGMT(s string) bool { return s[0] == ' ' && equalFold(s[1:], "GMT") }
+func isGMT(s string) bool { return s[0] == ' ' && EqualFold(s[1:], "GMT") }
 
 // dateField parses a field that holds one HTTP-date. Several lines are invalid.
 func dateField(f Fields, name string, reference time.Time) (t time.Time, ok bool) {

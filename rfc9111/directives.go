@@ -17,7 +17,7 @@ type directive struct {
 	unclosed bool // the quoted string that begins here never ends
 }
 
-func (d *directive) is(name string) bool { return equalFold(d.name, name) }
+func (d *directive) is(name string) bool { return EqualFold(d.name, name) }
 
 // nextDirective cuts the first directive off a Cache-Control value; ok is false at its end. It never fails: what breaks the grammar
 // comes out as a directive with badArg. A quote that never closes is read as any other byte, so that it cannot hide the directives

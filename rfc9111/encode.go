@@ -170,7 +170,7 @@ func PreferredCoding(req Fields, order []Coding, among Codings) Coding {
 func AcceptsCodings(req Fields, codings string) bool {
 	accepted, _ := req.Field("Accept-Encoding")
 	for coding, more := nextName(codings); coding != ""; coding, more = nextName(more) {
-		if !equalFold(coding, codingNames[Identity]) && codingWeight(accepted, coding) == 0 {
+		if !EqualFold(coding, codingNames[Identity]) && codingWeight(accepted, coding) == 0 {
 			return false
 		}
 	}
@@ -182,7 +182,7 @@ func codingWeight(accepted, coding string) int {
 	rest := 0
 	for member, more := nextName(accepted); member != ""; member, more = nextName(more) {
 		switch name, weight := CutWeight(member); {
-		case equalFold(strings.TrimPrefix(name, "x-"), strings.TrimPrefix(coding, "x-")): // x-gzip is gzip (8.4.1.3)
+		case EqualFold(strings.TrimPrefix(name, "x-"), strings.TrimPrefix(coding, "x-")): // x-gzip is gzip (8.4.1.3)
 			return weight
 		case name == "*":
 			rest = weight
@@ -202,7 +202,7 @@ func codingWeights(value string) [CodingCount]int {
 		switch {
 		case name == "*":
 			rest, known = weight, false
-		case equalFold(name, "x-gzip"): // RFC 9110, 8.4.1.3
+		case EqualFold(name, "x-gzip"): // RFC 9110, 8.4.1.3
 			c = Gzip
 		default:
 			c, known = codingOf(name)
@@ -221,7 +221,7 @@ func codingWeights(value string) [CodingCount]int {
 
 func codingOf(name string) (Coding, bool) {
 	for c, known := range codingNames {
-		if equalFold(name, known) {
+		if EqualFold(name, known) {
 			return Coding(c), true
 		}
 	}
@@ -237,7 +237,7 @@ func CutWeight(member string) (name string, weight int) {
 		var param string
 		param, params, more = strings.Cut(params, ";")
 		key, q, _ := strings.Cut(param, "=")
-		if equalFold(trim(key), "q") {
+		if EqualFold(trim(key), "q") {
 			weight = parseWeight(trim(q))
 		}
 	}

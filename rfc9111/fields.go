@@ -89,8 +89,8 @@ func nextName(list string) (name, rest string) {
 	return "", ""
 }
 
-// equalFold compares without regard to case. Unlike strings.EqualFold it knows ASCII alone, as the grammars do: "ſ" is no "s".
-func equalFold(s, t string) bool {
+// EqualFold compares without regard to case. Unlike strings.EqualFold it knows ASCII alone, as the grammars do: "ſ" is no "s".
+func EqualFold(s, t string) bool {
 	if len(s) != len(t) {
 		return false
 	}

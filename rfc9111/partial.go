@@ -21,7 +21,7 @@ const maxRanges = 10
 // many or overlapping ranges, or an empty representation, of which no range can be sent.
 func ParseRange(value string, size int64) ([]Range, error) {
 	unit, set, ok := strings.Cut(trim(value), "=")
-	if !ok || !equalFold(unit, "bytes") || size == 0 {
+	if !ok || !EqualFold(unit, "bytes") || size == 0 {
 		return nil, nil
 	}
 	var ranges []Range
@@ -101,7 +101,7 @@ func ParseContentRange(value string) (first, last, complete int64, ok bool) {
 	unit, rest, _ := strings.Cut(trim(value), " ")
 	span, size, sized := strings.Cut(rest, "/")
 	from, to, dashed := strings.Cut(span, "-")
-	if !equalFold(unit, "bytes") || !sized || !dashed {
+	if !EqualFold(unit, "bytes") || !sized || !dashed {
 		return 0, 0, 0, false
 	}
 	first, okFirst := parseExact(from)

@@ -73,7 +73,7 @@ func ParseURL(rawURL string) (Target, error) {
 func cutScheme(s string) (scheme, rest string, ok bool) {
 	for _, scheme := range [...]string{"http", "https"} {
 		n := len(scheme) + len("://")
-		if len(s) >= n && equalFold(s[:len(scheme)], scheme) && s[len(scheme):n] == "://" {
+		if len(s) >= n && EqualFold(s[:len(scheme)], scheme) && s[len(scheme):n] == "://" {
 			return scheme, s[n:], true
 		}
 	}

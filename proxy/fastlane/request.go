@@ -44,7 +44,7 @@ func (r *request) Field(name string) (value string, lines int) {
 	}
 	for i := range r.fields[:r.count] {
 		f := &r.fields[i]
-		if len(f.name) != len(name) || f.name != name && !sameName(f.name, name) {
+		if len(f.name) != len(name) || f.name != name && !rfc9111.EqualFold(f.name, name) {
 			continue
 		}
 		if lines++; lines == 1 {
@@ -120,7 +120,7 @@ func (r *request) judge(name, value string, trusted bool) kind {
 	case len("Te"):
 		return isA(name, "te", framed)
 	case len("Host"):
-		if sameName(name, "host") {
+		if rfc9111.EqualFold(name, "host") {
 			r.host = value
 		}
 	case len("Range"):
@@ -130,21 +130,21 @@ func (r *request) judge(name, value string, trusted bool) kind {
 	case len("Upgrade"):
 		return max(isA(name, "upgrade", foreign), isA(name, "trailer", framed))
 	case len("Connection"):
-		if sameName(name, "connection") && !sameName(value, "keep-alive") {
+		if rfc9111.EqualFold(name, "connection") && !rfc9111.EqualFold(value, "keep-alive") {
 			return framed // it ends the connection, or hides fields
 		}
 		return isA(name, "keep-alive", framed) // Connection: keep-alive hides it
 	case len("Content-Length"):
 		return isA(name, "content-length", framed)
 	}
-	if trusted && (hasPrefix(name, "x-forwarded-") || sameName(name, "forwarded")) {
+	if trusted && (hasPrefix(name, "x-forwarded-") || rfc9111.EqualFold(name, "forwarded")) {
 		return framed
 	}
 	return plain
 }
 
 func isA(name, lower string, k kind) kind {
-	if sameName(name, lower) {
+	if rfc9111.EqualFold(name, lower) {
 		return k
 	}
 	return plain
@@ -181,24 +181,6 @@ func trim(s string) string {
 	return s
 }
 
-// sameName compares without regard to the case of ASCII letters.
-func sameName(a, b string) bool { return len(a) == len(b) && hasPrefix(a, b) }
-
-func hasPrefix(s, prefix string) bool {
-	if len(s) < len(prefix) {
-		return false
-	}
-	for i := range len(prefix) {
-		if lower(s[i]) != lower(prefix[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		c |= 0x20
-	}
-	return c
+func hasPrefix(name, prefix string) bool {
+	return len(name) >= len(prefix) && rfc9111.EqualFold(name[:len(prefix)], prefix)
 }
