@@ -41,7 +41,8 @@
 // run; "/x/**" matches "/x" too. Hosts are in lower case and without a port.
 // "re:" and an expression (RE2) is compared with host, path and query in one, and
 // matches anywhere in it. A glob with a colon before its first slash, "user:*",
-// is for what is no URL.
+// is for what is no URL, such as the values of a program; all other patterns are
+// for URLs alone.
 //
 // # Guarantees
 //

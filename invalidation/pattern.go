@@ -16,6 +16,8 @@ type matcher struct {
 	whole *regexp.Regexp // host, path and query; of what has no host, all of it
 	tag   *regexp.Regexp // any of the tags
 	query bool
+	// opaque says that whole is for what is no URL. All else is for URLs alone.
+	opaque bool
 }
 
 // regularPrefix is what a pattern begins with that is a regular expression.
@@ -39,7 +41,7 @@ func compile(s Selector) (*matcher, error) {
 		return nil, err
 	}
 	if opaque {
-		return &matcher{whole: glob(s.Value, '/')}, nil
+		return &matcher{whole: glob(s.Value, '/'), opaque: true}, nil
 	}
 	m := &matcher{path: glob(path, '/'), query: strings.Contains(path, "?")}
 	if host != "" {
@@ -126,7 +128,7 @@ func (m *matcher) matches(uri, tags []byte) bool {
 		return false
 	case m.path != nil && !(isURL && m.path.Match(m.target(rest))):
 		return false
-	case m.whole != nil && !m.whole.Match(joined(uri, host, rest, isURL)):
+	case m.whole != nil && (m.opaque == isURL || !m.whole.Match(joined(uri, host, rest, isURL))):
 		return false
 	}
 	return m.tag == nil || matchesLine(m.tag, tags)

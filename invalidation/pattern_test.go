@@ -48,6 +48,10 @@ func TestPatterns(t *testing.T) {
 		{"user:*", "other:42", false},
 		{"user:*", "http://user/42", false},
 		{"/**", "user:42", false},
+		{"**", "user:42", false},
+		{"re:user", "user:42", false},
+		{"**:42", "user:42", true},
+		{"**:42", "http://a/user:42", false},
 	}
 	for _, tt := range tests {
 		m, err := compile(Selector{KindPattern, tt.pattern})

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,12 @@ type CacheOptions[V any] struct {
 	// Tags returns tags of a value, which are kept with it; see the function
 	// Tags. It may be nil.
 	Tags func(key string, v V) []string
+
+	// State is what has been purged, as far as this instance has applied it: each
+	// value that is read, from memory or from Redis, is compared with it. Whoever
+	// applies purges to it, a Purger or a Follower, is the caller's, and so are
+	// other caches that share it. Nil: nothing is purged but by Delete.
+	State *invalidation.State
 
 	// MaxBytes bounds the memory tier, bookkeeping included. Default: 64 MiB.
 	MaxBytes int64
@@ -96,7 +103,8 @@ type Cache[V any] struct {
 	remote *Remote[reading[V]] // nil: memory alone
 	codec  Codec
 
-	// epoch and clock order what is stored, by when it was begun; see state.
+	// epoch and clock order what is stored, by when it was begun; see state. With
+	// a State the log orders what is in Redis, and the clock what is in memory.
 	epoch invalidation.Epoch
 	clock atomic.Uint64
 	slots chan struct{} // one for each load in the background
@@ -138,6 +146,9 @@ func NewCache[V any](o CacheOptions[V]) (*Cache[V], error) {
 	running, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	c.upkeep.Go(func() { _ = c.memory.Run(running) }) // it ends without error
+	if o.State != nil {
+		c.upkeep.Go(func() { c.sweep(running) })
+	}
 	if c.remote != nil {
 		c.upkeep.Go(func() { _ = c.remote.Run(running) }) // likewise
 	}
@@ -179,6 +190,7 @@ func (o *CacheOptions[V]) check() error {
 	refuse(!o.Serializer.known(), "Serializer is %v", o.Serializer)
 	refuse(!o.Compression.known(), "Compression is %v", o.Compression)
 	refuse(!isPrefix(o.Prefix), "Prefix is %q; it is a word without braces", o.Prefix)
+	refuse(o.State != nil && strings.ContainsAny(o.Prefix, "/*"), "Prefix is %q; with a State it has no slash and no star, so that patterns can name it", o.Prefix)
 	refuse(o.Redis != nil && o.Backend != nil, "Redis and Backend are both set; leave one out")
 	if o.Redis != nil {
 		refuse(!heedsContext(o.Redis), "%w", errDeaf)
@@ -228,9 +240,10 @@ func (c *Cache[V]) Close(ctx context.Context) error {
 type valueOptions struct {
 	ttl  time.Duration
 	tags []string
+	on   []invalidation.Selector
 }
 
-// ValueOption says something of one value. It comes from TTL or Tags.
+// ValueOption says something of one value. It comes from TTL, Tags or DependsOn.
 type ValueOption func(*valueOptions)
 
 // TTL is how long a value lives, in the place of CacheOptions.TTL. A value with
@@ -238,16 +251,25 @@ type ValueOption func(*valueOptions)
 func TTL(ttl time.Duration) ValueOption { return func(o *valueOptions) { o.ttl = ttl } }
 
 // Tags are kept with a value, in both tiers, beside those of CacheOptions.Tags.
-// Nothing is purged by them yet.
+// With a State a purge of one of them ends the value.
 func Tags(tags ...string) ValueOption {
 	return func(o *valueOptions) { o.tags = append(o.tags, tags...) }
 }
 
+// DependsOn says what a value is made of: a purge of any of it ends the value as
+// well, where there is a State. The kinds are those of URLs, keys, tags and
+// groups; a value that depends on another kind is not stored. What depends on the
+// value in turn must say so itself.
+func DependsOn(on ...invalidation.Selector) ValueOption {
+	return func(o *valueOptions) { o.on = append(o.on, on...) }
+}
+
 // Get returns the value of key from memory, or else from Redis. ok is false
-// where neither has it, or Redis could not be asked within its deadline.
+// where neither has it, or Redis could not be asked within its deadline. What
+// was purged softly is found until it is loaded or set anew.
 func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool) {
 	now := time.Now()
-	if it := c.inMemory(key, now); it != nil {
+	if it, _ := c.inMemory(key, now); it != nil {
 		c.count.memoryHits.Add(1)
 		return it.value, true
 	}
@@ -258,7 +280,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool) {
 		}
 		found := c.read(ctx, key)
 		it := found.item
-		if it != nil && !it.isFresh(time.Now()) {
+		if it != nil && c.verdict(key, it, time.Now()) < soft {
 			it = nil
 		}
 		c.leave(key, s, seq, it)
@@ -276,10 +298,11 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (v V, ok bool) {
 // more; where Redis is away it is told later, as Delete says. A load of the
 // key that began before is not stored, and nobody joins it.
 //
-// The error says that the value cannot be serialized, or that the Cache is
-// closed: nothing has been changed then.
+// The error says that the value cannot be serialized, or cannot depend on what
+// it should, or that the Cache is closed: nothing has been changed then. A purge
+// that comes after Set was called ends the value.
 func (c *Cache[V]) Set(ctx context.Context, key string, v V, options ...ValueOption) error {
-	it, body, err := c.newItem(key, v, time.Now(), options)
+	it, body, err := c.newItem(key, v, c.birth(), time.Now(), options)
 	if err != nil {
 		return err
 	}
@@ -305,7 +328,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, v V, options ...ValueOpt
 // Delete removes the value of key from memory and from Redis. A load that began
 // before is not stored, by whatever instance, and nobody here joins it. The
 // memory of other instances is not reached: what they hold lives until its
-// lifetime ends.
+// lifetime ends, or until the key is purged; see Key.
 //
 // The error says that Redis does not know of it yet, or that the Cache is
 // closed. Redis is told when it is back, and nothing is read of the key here

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
 )
 
 // PanicError is what the callers of a load get whose loader panicked. The load
@@ -32,6 +34,8 @@ type load[V any] struct {
 	key     string
 	state   *state[V]
 	seq     uint64
+	born    invalidation.Birth // of what it will bring
+	label   *label             // as far as it is known before the loader has returned; nil without a State
 	loader  func(context.Context) (V, error)
 	options []ValueOption
 	enough  func(*item[V]) bool // whether what Redis has makes the loader needless
@@ -55,12 +59,16 @@ type load[V any] struct {
 //
 // An error of the loader goes to all who wait, and is not stored. So does a
 // panic, as a *PanicError. The options are those of the value that is loaded.
+//
+// A purge that comes while the loader runs ends what it will return, as far as
+// it selects that, for all who ask later: they do not join this load. What was
+// purged softly is returned, and loaded anew in the background.
 func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, loader func(context.Context) (V, error), options ...ValueOption) (V, error) {
 	now := time.Now()
-	if it := c.inMemory(key, now); it != nil {
+	if it, verdict := c.inMemory(key, now); it != nil {
 		c.count.memoryHits.Add(1)
-		if c.o.RefreshAt > 0 && it.isRipe(c.o.RefreshAt, now) {
-			c.refreshBehind(ctx, key, it, loader, options, now)
+		if verdict == soft || c.o.RefreshAt > 0 && it.isRipe(c.o.RefreshAt, now) {
+			c.refreshBehind(ctx, key, it, verdict, loader, options, now)
 		}
 		return it.value, nil
 	}
@@ -103,12 +111,12 @@ func (c *Cache[V]) begin(ctx context.Context, l *load[V]) (*load[V], *item[V], e
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	forced := l.enough == nil
-	if s := c.keys[l.key]; s != nil && s.load != nil && !forced {
+	if s := c.keys[l.key]; s != nil && s.load != nil && !forced && c.joinable(s.load) {
 		return s.load, nil, nil
 	}
 	// The second look: a load that ended between our look and this one has
 	// stored what we want.
-	if it, ok := c.memory.Peek(l.key); ok && !forced && !l.behind && it.isFresh(time.Now()) {
+	if it, ok := c.memory.Peek(l.key); ok && !forced && !l.behind && c.verdict(l.key, it, time.Now()) == good {
 		return nil, it, nil
 	}
 	s, err := c.use(l.key)
@@ -116,15 +124,16 @@ func (c *Cache[V]) begin(ctx context.Context, l *load[V]) (*load[V], *item[V], e
 		return nil, nil, err
 	}
 	l.state, l.seq, l.done, l.err = s, c.clock.Add(1), make(chan struct{}), errGoexit
+	l.born, l.label = c.birth(), c.labelOf(l)
 	s.load = l
 	c.loads.Go(func() { c.run(context.WithoutCancel(ctx), l) })
 	return l, nil, nil
 }
 
-// refreshBehind loads a ripe value anew, beside the hits that it is still served
-// to. A refresh that fails, or finds no place, is tried again after a quarter of
+// refreshBehind loads a ripe or soft value anew, beside the hits that it is still
+// served to. A refresh that fails, or finds no place, is tried again after a quarter of
 // the time that is left.
-func (c *Cache[V]) refreshBehind(ctx context.Context, key string, it *item[V], loader func(context.Context) (V, error), options []ValueOption, now time.Time) {
+func (c *Cache[V]) refreshBehind(ctx context.Context, key string, it *item[V], verdict verdict, loader func(context.Context) (V, error), options []ValueOption, now time.Time) {
 	retry := it.retry.Load()
 	if now.UnixNano() < retry || !it.retry.CompareAndSwap(retry, now.Add(it.expires.Sub(now)/4).UnixNano()) {
 		return
@@ -136,7 +145,7 @@ func (c *Cache[V]) refreshBehind(ctx context.Context, key string, it *item[V], l
 	}
 	l := &load[V]{key: key, loader: loader, options: options, behind: true}
 	// Another instance may have refreshed it already.
-	l.enough = func(other *item[V]) bool { return !other.isRipe(c.o.RefreshAt, now) }
+	l.enough = func(other *item[V]) bool { return verdict == soft || !other.isRipe(c.o.RefreshAt, now) }
 	if under, _, _ := c.begin(ctx, l); under != l { // somebody loads it, or the Cache is closed
 		<-c.slots
 	}
@@ -151,7 +160,7 @@ func (c *Cache[V]) run(ctx context.Context, l *load[V]) {
 	defer func() { c.end(l, &made) }()
 
 	near := c.read(ctx, l.key)
-	if it := near.item; it != nil && l.enough != nil && it.isFresh(time.Now()) && l.enough(it) {
+	if it := near.item; it != nil && l.enough != nil && c.verdict(l.key, it, time.Now()) == good && l.enough(it) {
 		if !l.behind {
 			c.count.remoteHits.Add(1)
 		}
@@ -199,12 +208,12 @@ type loaded[V any] struct {
 // made makes an item of what was loaded. Where Redis did not answer before the
 // load, nothing is known of its mark, and nothing is sent.
 func (c *Cache[V]) made(l *load[V], near *reading[V], began time.Time) loaded[V] {
-	it, body, err := c.newItem(l.key, l.value, began, l.options)
+	it, body, err := c.newItem(l.key, l.value, l.born, began, l.options)
 	if err != nil {
 		c.count.unserializable.Add(1)
 		return loaded[V]{}
 	}
-	if !it.isFresh(time.Now()) { // the load took longer than it may live
+	if !it.isFresh(time.Now()) || c.purged(it) { // the load took longer than it may live, or a purge has overtaken it
 		return loaded[V]{}
 	}
 	it.seq = l.seq

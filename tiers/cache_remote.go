@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/cacheproxy/cacheproxy/invalidation"
 )
 
 // valueField is the only frame of a key.
@@ -24,6 +26,7 @@ type valueMeta struct {
 	Stored   int64      `json:"stored" msgpack:"s"`
 	Lifetime int64      `json:"lifetime" msgpack:"l"`
 	Tags     []string   `json:"tags,omitempty" msgpack:"t"`
+	On       []string   `json:"on,omitempty" msgpack:"o"` // what it depends on; see writeDependency
 }
 
 // reading is what a read of Redis has found.
@@ -49,12 +52,17 @@ func (c *Cache[V]) read(ctx context.Context, key string) reading[V] {
 func (c *Cache[V]) open(f *Found, key string) reading[V] {
 	r := reading[V]{mark: f.Mark, known: true}
 	var m valueMeta
-	body, _, ok := f.Decode(0, &m)
+	body, born, ok := f.Decode(0, &m)
 	if !ok {
 		return r
 	}
 	lifetime := time.Duration(m.Lifetime) * time.Millisecond
 	if m.Key != key || !m.Form.known() || m.Lifetime <= 0 || m.Lifetime > maxLifetime.Milliseconds() {
+		f.corrupt++
+		return r
+	}
+	on, err := readDependencies(m.On)
+	if err != nil {
 		f.corrupt++
 		return r
 	}
@@ -65,8 +73,9 @@ func (c *Cache[V]) open(f *Found, key string) reading[V] {
 	}
 	// A clock that goes ahead of ours must not lengthen a life.
 	stored := time.UnixMilli(min(m.Stored, time.Now().UnixMilli()))
-	r.item = &item[V]{value: v, tags: m.Tags, stored: stored, expires: stored.Add(lifetime)}
-	r.item.cost = c.cost(key, v, len(body), m.Tags)
+	r.item = &item[V]{value: v, tags: m.Tags, on: on, stored: stored, expires: stored.Add(lifetime)}
+	r.item.label = c.label(key, invalidation.Birth{Position: born}, m.Tags, on)
+	r.item.cost = c.cost(key, r.item, len(body))
 	return r
 }
 
@@ -76,8 +85,11 @@ func (c *Cache[V]) send(key string, it *item[V], body []byte, mark string) {
 	meta := &valueMeta{
 		Key: key, Form: c.codec.Serializer, Stored: it.stored.UnixMilli(), Lifetime: it.expires.Sub(it.stored).Milliseconds(), Tags: it.tags,
 	}
+	for _, s := range it.on {
+		meta.On = append(meta.On, writeDependency(s))
+	}
 	c.remote.Set(&Store{
-		Key: remoteName(key), Field: valueField, Mark: mark, Born: c.born(it.seq), Time: it.stored,
+		Key: remoteName(key), Field: valueField, Mark: mark, Born: c.born(it), Time: it.stored,
 		TTL: time.Until(it.expires), Size: int64(len(body)),
 		Seal: func() (any, []byte, bool) { return meta, body, false },
 	})

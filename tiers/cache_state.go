@@ -3,6 +3,7 @@ package tiers
 import (
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
 )
@@ -11,7 +12,9 @@ import (
 type item[V any] struct {
 	value   V
 	tags    []string
-	seq     uint64 // the number of the load or Set that made it; see state. 0: it comes from Redis
+	on      []invalidation.Selector // what it depends on
+	label   *label                  // by which purges find it; nil without a State
+	seq     uint64                  // the number of the load or Set that made it; see state. 0: it comes from Redis
 	stored  time.Time
 	expires time.Time
 	cost    int64
@@ -88,7 +91,7 @@ func (c *Cache[V]) keep(key string, it *item[V]) bool {
 	now, kept := time.Now(), true
 	c.memory.Update(key, func(old *item[V], ok bool) (*item[V], bool) {
 		newer := old != nil && (old.seq > it.seq && it.seq > 0 || it.seq == 0 && !old.stored.Before(it.stored))
-		if ok && newer && old.isFresh(now) {
+		if ok && newer && old.isFresh(now) && !c.purged(old) {
 			kept = false
 			return old, true
 		}
@@ -136,21 +139,30 @@ func (c *Cache[V]) endWrite(key string, w write[V], it *item[V]) (alone bool) {
 	return w.alone && s.writes == w.nth
 }
 
-// inMemory returns the fresh value of key in memory; nil where there is none.
-func (c *Cache[V]) inMemory(key string, now time.Time) *item[V] {
+// inMemory returns the value of key in memory that may be used, and how; nil where
+// there is none. What was purged is freed.
+func (c *Cache[V]) inMemory(key string, now time.Time) (*item[V], verdict) {
 	it, ok := c.memory.Get(key)
-	if !ok || !it.isFresh(now) {
-		return nil
+	if !ok {
+		return nil, gone
 	}
-	return it
+	v := c.verdict(key, it, now)
+	if v == dead {
+		c.free(key, it)
+	}
+	if v < soft {
+		return nil, v
+	}
+	return it, v
 }
 
-// newItem makes an item of a value, and its serialized form where that is
-// needed. The error says that it cannot be serialized.
-func (c *Cache[V]) newItem(key string, v V, now time.Time, options []ValueOption) (it *item[V], body []byte, err error) {
-	o := valueOptions{ttl: c.o.TTL}
-	for _, set := range options {
-		set(&o)
+// newItem makes an item of a value that was born at born and begins to live now,
+// and its serialized form where that is needed. The error says that it cannot be
+// serialized, or cannot depend on what it should.
+func (c *Cache[V]) newItem(key string, v V, born invalidation.Birth, now time.Time, options []ValueOption) (it *item[V], body []byte, err error) {
+	o := c.optionsOf(options)
+	if err := checkDependencies(o.on); err != nil {
+		return nil, nil, err
 	}
 	if c.o.Tags != nil {
 		o.tags = append(o.tags, c.o.Tags(key, v)...)
@@ -160,24 +172,44 @@ func (c *Cache[V]) newItem(key string, v V, now time.Time, options []ValueOption
 			return nil, nil, err
 		}
 	}
-	it = &item[V]{value: v, tags: o.tags, stored: now, expires: now.Add(o.ttl)}
-	it.cost = c.cost(key, v, len(body), o.tags)
+	it = &item[V]{value: v, tags: o.tags, on: o.on, stored: now, expires: now.Add(o.ttl)}
+	it.label = c.label(key, born, o.tags, o.on)
+	it.cost = c.cost(key, it, len(body))
 	return it, body, nil
 }
 
-// cost is what a value and its tags take in memory.
-func (c *Cache[V]) cost(key string, v V, serialized int, tags []string) int64 {
+// optionsOf returns what is said of a value, but for what is found out from it.
+func (c *Cache[V]) optionsOf(options []ValueOption) valueOptions {
+	o := valueOptions{ttl: c.o.TTL}
+	for _, set := range options {
+		set(&o)
+	}
+	return o
+}
+
+// cost is what a value and what is known of it take in memory.
+func (c *Cache[V]) cost(key string, it *item[V], serialized int) int64 {
 	n := int64(serialized)
 	if c.o.Cost != nil {
-		n = max(c.o.Cost(key, v), 0)
+		n = max(c.o.Cost(key, it.value), 0)
 	}
-	for _, tag := range tags {
+	for _, tag := range it.tags {
 		n += int64(len(tag)) + 16 // its header
+	}
+	for _, s := range it.on {
+		n += int64(len(s.Value)) + int64(unsafe.Sizeof(s))
+	}
+	if it.label != nil {
+		n += int64(unsafe.Sizeof(*it.label)) + 8*int64(len(it.label.hashes))
 	}
 	return n
 }
 
-// born is the place in the order of this Cache that stands in the frame.
-func (c *Cache[V]) born(seq uint64) invalidation.Position {
-	return invalidation.Position{Epoch: c.epoch, Seq: invalidation.Seq(seq)}
+// born is the place that stands in the frame: in the log, or in the order of this
+// Cache where there is none.
+func (c *Cache[V]) born(it *item[V]) invalidation.Position {
+	if it.label != nil {
+		return it.label.stamp.Born
+	}
+	return invalidation.Position{Epoch: c.epoch, Seq: invalidation.Seq(it.seq)}
 }
