@@ -124,7 +124,8 @@ func (c *Cache[V]) begin(ctx context.Context, l *load[V]) (*load[V], *item[V], e
 		return nil, nil, err
 	}
 	l.state, l.seq, l.done, l.err = s, c.clock.Add(1), make(chan struct{}), errGoexit
-	l.born, l.label = c.birth(), c.labelOf(l)
+	l.born = c.birth()
+	l.label = c.labelOf(l)
 	s.load = l
 	c.loads.Go(func() { c.run(context.WithoutCancel(ctx), l) })
 	return l, nil, nil

@@ -178,7 +178,7 @@ func TestAPurgeDuringALoadHolds(t *testing.T) {
 				go ask()
 				synctest.Wait()
 				p.purge(invalidation.Immediate, tt.by)
-				time.Sleep(time.Second / 10) // so that the first ends first
+				time.Sleep(time.Second / 10)
 				go ask()
 				if first := <-results; first != "v1" {
 					t.Errorf("who asked before got %q", first)
