@@ -36,6 +36,8 @@ type MiddlewareOptions struct {
 	DefaultTTL, MaxLifetime time.Duration
 	MaxObjectBytes          int64
 	HitForMiss              time.Duration
+	// TagHeaders are the response fields that hold tags, which TrustedProxies alone get to see. Default: Surrogate-Key, Cache-Tag, xkey.
+	TagHeaders []string
 	// Encode says which encoded forms are made of stored responses. The zero value: none.
 	Encode rules.EncodeSpec
 	// Limits bound what a request may ask for. The zero value: URLs of 8 KiB, 1,000 query parameters, 1,024 fetches at once.
@@ -81,6 +83,7 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	spec := rules.Options{
 		DefaultUpstream: handlerName, Upstreams: []string{handlerName}, DefaultTTL: o.DefaultTTL, MaxLifetime: o.MaxLifetime,
 		TargetedFields: []string{"Cdn-Cache-Control", "Surrogate-Control"}, MaxObjectBytes: o.MaxObjectBytes, Encode: o.Encode,
+		TagHeaders: o.TagHeaders, MaxTags: maxTags,
 	}
 	var wrong []error
 	mistakes := o.Encode.Check()
@@ -123,6 +126,9 @@ func NewMiddleware(o MiddlewareOptions) (*Middleware, error) {
 	return m, nil
 }
 
+// maxTags is how many tags a response may have: one with more is not stored.
+const maxTags = 256
+
 // maxPurges is how many purges are remembered one by one.
 const maxPurges = 100_000
 
@@ -130,6 +136,9 @@ func (o *MiddlewareOptions) setDefaults() {
 	o.Cache.MaxBytes = cmp.Or(o.Cache.MaxBytes, 64<<20)
 	o.Cache.MaxVariants = cmp.Or(o.Cache.MaxVariants, 32)
 	o.Name = cmp.Or(o.Name, "cacheproxy")
+	if o.TagHeaders == nil {
+		o.TagHeaders = []string{"Surrogate-Key", "Cache-Tag", "xkey"}
+	}
 	o.MaxLifetime = cmp.Or(o.MaxLifetime, 24*time.Hour)
 	o.MaxObjectBytes = cmp.Or(o.MaxObjectBytes, 8<<20)
 	o.HitForMiss = cmp.Or(o.HitForMiss, 30*time.Second)
@@ -165,8 +174,15 @@ func (m *Middleware) mayPurge(token string) bool {
 	return subtle.ConstantTimeCompare([]byte(token), []byte(m.token)) == 1 || m.o.MayPurge != nil && m.o.MayPurge(token)
 }
 
-// Purge ends whatever is stored for an absolute URL, in all its variants and under both schemes, here and in Redis. It does what a
-// PURGE request does. The memory of other instances is not reached.
+// Invalidate ends whatever the order names: URLs, keys, tags, patterns, groups or everything, softly or at once. It ends what other
+// programs hold as well where they share a log of purges. The error is a *OrderError where the order is wrong, and matches
+// invalidation.ErrFull where the log cannot be reached; nothing was done then.
+func (m *Middleware) Invalidate(ctx context.Context, o *Order) (*Receipt, error) {
+	return m.proxy.Invalidate(ctx, o)
+}
+
+// Purge ends whatever is stored for an absolute URL, in all its variants and under both schemes, as a PURGE request does. It reaches as
+// far as Invalidate.
 func (m *Middleware) Purge(ctx context.Context, rawURL string) error {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/tiers"
 )
 
@@ -67,6 +68,41 @@ func ExampleCache_redis() {
 	}
 	u, ok := cache.Get(context.Background(), "user:7")
 	fmt.Println(u.Name, ok)
+}
+
+// Values that are purged by key, by tag and by pattern. With a Follower of a log
+// in Redis in the place of NewPurger every instance of the program purges what
+// all hold.
+func ExampleCache_purge() {
+	state := invalidation.NewState(100_000)
+	purger := invalidation.NewPurger(invalidation.NewMemLog(), state, nil)
+	cache, err := tiers.NewCache(tiers.CacheOptions[user]{TTL: 5 * time.Minute, Prefix: "user", State: state})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close(context.Background())
+
+	ctx := context.Background()
+	for _, selector := range []invalidation.Selector{
+		cache.Key("7"),
+		{Kind: invalidation.KindTag, Value: "team:red"},
+		{Kind: invalidation.KindPattern, Value: "user:*"},
+		{Kind: invalidation.KindPattern, Value: "order:*"},
+	} {
+		if err := cache.Set(ctx, "7", user{7, "Alice"}, tiers.Tags("team:red")); err != nil {
+			log.Fatal(err)
+		}
+		if _, err := purger.Purge(ctx, invalidation.Purge{Selectors: []invalidation.Selector{selector}}); err != nil {
+			log.Fatal(err)
+		}
+		_, found := cache.Get(ctx, "7")
+		fmt.Println(selector.Kind, found)
+	}
+	// Output:
+	// key false
+	// tag false
+	// pattern false
+	// pattern true
 }
 
 // A function that is wrapped, as a decorator would.
