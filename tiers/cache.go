@@ -147,7 +147,8 @@ func NewCache[V any](o CacheOptions[V]) (*Cache[V], error) {
 	c.stop = stop
 	c.upkeep.Go(func() { _ = c.memory.Run(running) }) // it ends without error
 	if o.State != nil {
-		c.upkeep.Go(func() { c.sweep(running) })
+		empty := c.birth()
+		c.upkeep.Go(func() { c.sweep(running, empty) })
 	}
 	if c.remote != nil {
 		c.upkeep.Go(func() { _ = c.remote.Run(running) }) // likewise

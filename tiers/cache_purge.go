@@ -232,9 +232,9 @@ const (
 	sweepShare = 20
 )
 
-// sweep frees what purges have ended, until ctx ends.
-func (c *Cache[V]) sweep(ctx context.Context) {
-	swept, pause := c.birth(), sweepEvery
+// sweep frees what purges have ended since swept, until ctx ends.
+func (c *Cache[V]) sweep(ctx context.Context, swept invalidation.Birth) {
+	pause := sweepEvery
 	for {
 		select {
 		case <-ctx.Done():
@@ -252,6 +252,7 @@ func (c *Cache[V]) sweep(ctx context.Context) {
 			}
 			return ctx.Err() == nil
 		})
-		swept, pause = at, max(sweepEvery, (sweepShare-1)*time.Since(begin))
+		swept = at
+		pause = max(sweepEvery, (sweepShare-1)*time.Since(begin))
 	}
 }

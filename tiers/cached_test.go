@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheproxy/cacheproxy/test/redistest"
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/tiers"
 	"github.com/cacheproxy/cacheproxy/tiers/backendtest"
 )
@@ -172,14 +173,16 @@ func TestCachesShareARedis(t *testing.T) {
 
 // TestAllocCacheHit: a hit in memory allocates nothing.
 func TestAllocCacheHit(t *testing.T) {
-	c := newCache[string](t)
-	if err := c.Set(t.Context(), "k", "v"); err != nil {
-		t.Fatal(err)
-	}
-	ctx := t.Context()
-	load := never[string](t)
-	if n := testing.AllocsPerRun(1000, func() { _, _ = c.GetOrLoad(ctx, "k", load) }); n > 0 {
-		t.Errorf("%v allocations, want 0", n)
+	for _, state := range []*invalidation.State{nil, invalidation.NewState(10)} {
+		c := newCache(t, func(o *tiers.CacheOptions[string]) { o.State = state })
+		if err := c.Set(t.Context(), "k", "v"); err != nil {
+			t.Fatal(err)
+		}
+		ctx := t.Context()
+		load := never[string](t)
+		if n := testing.AllocsPerRun(1000, func() { _, _ = c.GetOrLoad(ctx, "k", load) }); n > 0 {
+			t.Errorf("%v allocations, want 0", n)
+		}
 	}
 }
 
