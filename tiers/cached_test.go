@@ -13,8 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/cacheproxy/cacheproxy/test/redistest"
 	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/test/redistest"
 	"github.com/cacheproxy/cacheproxy/tiers"
 	"github.com/cacheproxy/cacheproxy/tiers/backendtest"
 )
