@@ -160,6 +160,21 @@ func (q *question) inPatterns(patterns []pattern, of Subject, standing Standing,
 	return standing, until
 }
 
+// MayBeInvalid reports whether a record since a birth, of those that make what
+// they select Invalid, selects anything at all. Where there is none, Check does
+// not call anything Invalid that was born there or later.
+func (s *State) MayBeInvalid(born Position) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	since, _ := s.since(&Stamp{Born: born}, 0)
+	for k := range s.last {
+		if s.last[k][end] >= since {
+			return true
+		}
+	}
+	return false
+}
+
 // Joinable reports whether a request that comes now may join the fetch under way
 // that carries st: whether nothing has been applied since its birth that selects
 // it, or may do so once it has told its tags. It is for fetches whose response's

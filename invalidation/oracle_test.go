@@ -286,6 +286,10 @@ func (p *player) check(h *held) {
 	if joinable := p.s.Joinable(&h.stamp); joinable && got == Invalid {
 		p.t.Fatalf("what is %v may be joined", got)
 	}
+	far := p.s.thing(Birth{Position: h.born.Position}, string(h.uri), h.marks...) // as another instance would have stored it
+	if got := p.s.check(far); got == Invalid && !p.s.MayBeInvalid(h.born.Position) {
+		p.t.Fatalf("what is %v cannot be", got)
+	}
 	if got == Valid {
 		h.known, h.since = true, p.o.ticks
 	}

@@ -10,6 +10,26 @@ import (
 	"time"
 )
 
+// TestMayBeInvalid: only what is older than a purge that makes something invalid may be so.
+func TestMayBeInvalid(t *testing.T) {
+	s := NewState(100)
+	s.Begin(Position{Epoch: 1})
+	for i, tt := range []struct {
+		strategy Strategy
+		last     Seq // record that makes something invalid
+	}{{Soft, 0}, {TTL, 0}, {Smart, 0}, {Immediate, 4}, {Soft, 4}, {Lazy, 6}, {Smart, 6}} {
+		s.Apply(Record{Position: Position{1, Seq(i + 1)}, Selectors: []Selector{{KindTag, "a"}}, Strategy: tt.strategy})
+		for seq := range Seq(i + 2) {
+			if got, want := s.MayBeInvalid(Position{1, seq}), seq < tt.last; got != want {
+				t.Errorf("after %v, record %d, what was born at %d may be invalid: %v", tt.strategy, i+1, seq, got)
+			}
+		}
+	}
+	if !s.MayBeInvalid(Position{2, 9}) {
+		t.Error("in another epoch all that was ever applied counts")
+	}
+}
+
 func TestCheck(t *testing.T) {
 	url := func(v string) []Selector { return []Selector{{KindURL, v}} }
 	all := []Selector{{Kind: KindAll}}

@@ -36,4 +36,6 @@
 // queue that drops, and counts, rather than grows. Concurrent reads of one thing
 // are one. A [Remote.Delete] holds here although the store may not know of it
 // yet, and keeps what was fetched before it from being stored after it.
+// [Remote.Sweep] takes out what nobody will use again, on one instance at a
+// time and no faster than it was told.
 package tiers

@@ -29,6 +29,8 @@ const (
 	frameVersion = 1
 	frameHeader  = 32
 	frameSum     = 4
+
+	frameMetaLength = 24
 )
 
 // MaxMeta bounds the metadata of a frame, in bytes. Response heads and library
@@ -76,29 +78,48 @@ func (f *frame) size() int { return frameHeader + len(f.meta) + len(f.body) + fr
 // parseFrame takes b apart without a copy. The error matches ErrFrame or
 // ErrVersion.
 func parseFrame(b []byte) (f frame, err error) {
-	switch {
-	case len(b) < frameHeader+frameSum:
+	if len(b) < frameHeader+frameSum {
 		return f, fmt.Errorf("%w: %d bytes", ErrFrame, len(b))
-	case string(b[:4]) != frameMagic:
+	}
+	if string(b[:4]) != frameMagic {
 		return f, fmt.Errorf("%w: it begins with %q", ErrFrame, b[:4])
 	}
 	end := len(b) - frameSum
 	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
 		return f, fmt.Errorf("%w: its checksum is wrong", ErrFrame)
 	}
-	f.serializer, f.compression = Serializer(b[5]&15), Compression(b[5]>>4)
-	if b[4] != frameVersion || b[6] != 0 || b[7] != 0 || !f.serializer.known() || !f.compression.known() {
-		return f, fmt.Errorf("%w: version %d, flags %#x", ErrVersion, b[4], b[5:8])
+	f, meta, err := parseHead(b)
+	if err != nil {
+		return f, err
 	}
-	f.born.Epoch = invalidation.Epoch(binary.BigEndian.Uint64(b[8:]))
-	f.born.Seq = invalidation.Seq(binary.BigEndian.Uint64(b[16:]))
-	meta, length := binary.BigEndian.Uint32(b[24:]), binary.BigEndian.Uint32(b[28:])
-	if meta > MaxMeta || int(meta) > end-frameHeader {
+	if meta > end-frameHeader {
 		return f, fmt.Errorf("%w: metadata of %d bytes in a frame of %d", ErrFrame, meta, len(b))
 	}
-	f.meta, f.body, f.length = b[frameHeader:frameHeader+meta:frameHeader+meta], b[frameHeader+meta:end:end], int(length)
+	f.meta, f.body = b[frameHeader:frameHeader+meta:frameHeader+meta], b[frameHeader+meta:end:end]
 	if f.compression == Uncompressed && len(f.body) != f.length {
 		return f, fmt.Errorf("%w: a body of %d bytes that should have %d", ErrFrame, len(f.body), f.length)
 	}
 	return f, nil
+}
+
+// parseHead reads what stands before the metadata, of which it returns the size.
+func parseHead(b []byte) (f frame, meta int, err error) {
+	switch {
+	case len(b) < frameHeader:
+		return f, 0, fmt.Errorf("%w: a head of %d bytes", ErrFrame, len(b))
+	case string(b[:4]) != frameMagic:
+		return f, 0, fmt.Errorf("%w: it begins with %q", ErrFrame, b[:4])
+	}
+	f.serializer, f.compression = Serializer(b[5]&15), Compression(b[5]>>4)
+	if b[4] != frameVersion || b[6] != 0 || b[7] != 0 || !f.serializer.known() || !f.compression.known() {
+		return f, 0, fmt.Errorf("%w: version %d, flags %#x", ErrVersion, b[4], b[5:8])
+	}
+	f.born.Epoch = invalidation.Epoch(binary.BigEndian.Uint64(b[8:]))
+	f.born.Seq = invalidation.Seq(binary.BigEndian.Uint64(b[16:]))
+	size, length := binary.BigEndian.Uint32(b[frameMetaLength:]), binary.BigEndian.Uint32(b[28:])
+	if size > MaxMeta {
+		return f, 0, fmt.Errorf("%w: metadata of %d bytes", ErrFrame, size)
+	}
+	f.length = int(length)
+	return f, int(size), nil
 }

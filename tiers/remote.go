@@ -49,11 +49,12 @@ const (
 	OpRelease Operation = "release"
 	OpKeep    Operation = "keep"
 	OpKept    Operation = "kept"
+	OpSweep   Operation = "sweep"
 )
 
 // Operations returns all operations.
 func Operations() []Operation {
-	return []Operation{OpGet, OpSet, OpDelete, OpClaim, OpRelease, OpKeep, OpKept}
+	return []Operation{OpGet, OpSet, OpDelete, OpClaim, OpRelease, OpKeep, OpKept, OpSweep}
 }
 
 // RemoteResult is what has come of an operation. The list is closed: it is the
@@ -100,6 +101,7 @@ type Remote[V any] struct {
 	flights map[string]map[string]*flight[V] // by key and fields
 
 	corrupt atomic.Uint64
+	swept   swept
 }
 
 // flight is a read under way. value and err may be read once done is closed.
@@ -145,11 +147,14 @@ type RemoteStats struct {
 	Bytes   int64  // of their bodies
 	Deletes int    // that the store does not know of yet
 	Corrupt uint64 // frames that were none
+	Swept   uint64 // keys that Sweep has looked at
+	Removed uint64 // frames that it has removed
 }
 
 // Stats returns the figures as they are now.
 func (r *Remote[V]) Stats() RemoteStats {
 	s := RemoteStats{Breaker: int(r.breaker.State()), Deletes: r.deleted.pending(), Corrupt: r.corrupt.Load()}
+	s.Swept, s.Removed = r.swept.keys.Load(), r.swept.removed.Load()
 	s.Queued, s.Bytes = r.queue.size()
 	return s
 }

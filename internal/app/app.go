@@ -258,6 +258,9 @@ func (a *App) Run(ctx context.Context) error {
 	run.start("cache", a.cache.Run, a.cache.FlushRemote)
 	run.start("collector tuning", tune.run, nil)
 	run.start("purge records", a.prune, nil)
+	if rate := int(a.started.Cache.Sweep.Rate); a.cache.HasRemote() && rate > 0 {
+		run.start("sweeper", func(ctx context.Context) error { return a.cache.Sweep(ctx, rate) }, nil)
+	}
 	if a.cache.HasRemote() && a.started.Cache.L1.WarmKeys > 0 {
 		a.warming.Store(a.started.Cache.L1.WarmFirst)
 		run.start("warm-up", a.warm, nil)

@@ -87,6 +87,7 @@ func needRestart(start, next *config.Config) (ws config.Warnings) {
 		{"cache.l1.warm_keys", start.Cache.L1.WarmKeys, next.Cache.L1.WarmKeys},
 		{"cache.l1.policy", start.Cache.L1.Policy, next.Cache.L1.Policy},
 		{"cache.log", start.Cache.Log, next.Cache.Log},
+		{"cache.sweep", start.Cache.Sweep, next.Cache.Sweep},
 		{"cache.lease", start.Cache.Lease, next.Cache.Lease},
 		{"cache.on_partition", start.Cache.OnPartition, next.Cache.OnPartition},
 		{"cache.max_variants", start.Cache.MaxVariants, next.Cache.MaxVariants},

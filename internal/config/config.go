@@ -96,6 +96,7 @@ type Cache struct {
 	L2             L2            `yaml:"l2" doc:"The tier in Redis."`
 	OnPartition    string        `yaml:"on_partition" default:"serve" enum:"serve,revalidate,bypass" doc:"What an instance does with its copies while it is cut off from the log in Redis: serves them, validates each before use, or uses none."`
 	Log            CacheLog      `yaml:"log" doc:"The invalidation log."`
+	Sweep          CacheSweep    `yaml:"sweep" doc:"How purged responses are taken out of Redis that would be there until they expire."`
 	Lease          time.Duration `yaml:"lease" default:"2s" min:"100ms" doc:"How long an instance may answer from its copies after it was up to date with the log in Redis. A purge waits at most about this long for one that is away."`
 	Encode         Encode        `yaml:"encode" doc:"Encoded forms of stored responses, made here from the one that the upstream sends without a coding."`
 	TagHeaders     []string      `yaml:"tag_headers" default:"[Surrogate-Key, Cache-Tag, xkey]" format:"field" doc:"Response fields that hold tags, separated by spaces or commas. They reach trusted_proxies only."`
@@ -108,7 +109,7 @@ type L1 struct {
 	MaxBytes       int64  `yaml:"max_bytes" default:"256MiB" unit:"bytes" min:"1MiB" doc:"Memory for entries, with headers, keys and bookkeeping."`
 	MaxObjectBytes int64  `yaml:"max_object_bytes" default:"8MiB" unit:"bytes" min:"1" doc:"The largest body that is stored; routes may set their own."`
 	WarmKeys       int    `yaml:"warm_keys" default:"0" min:"0" doc:"Hot keys that are noted in Redis, and read from it into memory at a start. 0: none."`
-	WarmRate       Rate   `yaml:"warm_rate" default:"200/s" doc:"How many of them are read a second."`
+	WarmRate       Rate   `yaml:"warm_rate" default:"200/s" min:"1/s" doc:"How many of them are read a second."`
 	WarmFirst      bool   `yaml:"warm_first" default:"false" doc:"Whether /readyz waits for that, 30 s at most."`
 	Policy         string `yaml:"policy" default:"auto" enum:"auto,lru" doc:"What goes first for want of room. auto resists scans."`
 }
@@ -130,6 +131,11 @@ type CacheLog struct {
 	MaxRecords int `yaml:"max_records" default:"1000000" min:"1000" doc:"Purges kept in Redis, about. An instance that was away for more of them validates what it has stored before use."`
 	MaxPending int `yaml:"max_pending" default:"100000" min:"1" doc:"Purges kept in data_dir while Redis is away; more are refused with 503."`
 	MaxRows    int `yaml:"max_rows" default:"1000000" min:"1" doc:"Purges remembered in memory; more: entries older than the oldest of them are validated before use."`
+}
+
+// CacheSweep is how Redis is tidied up.
+type CacheSweep struct {
+	Rate Rate `yaml:"rate" default:"0/s" min:"0/s" doc:"Keys that Redis looks at a second, for one of all instances. 0/s: what was purged stays until it expires, and is never used."`
 }
 
 // Log is the log on standard error.

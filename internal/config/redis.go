@@ -198,6 +198,9 @@ func (l *loader) checkRedis() {
 	if l.cfg.Cache.L1.WarmKeys > 0 && !l.cfg.HasL2() {
 		l.warn(location{"cache", "l1", "warm_keys"}, "has no effect without Redis, where they are noted")
 	}
+	if l.cfg.Cache.Sweep.Rate > 0 && !l.cfg.HasL2() {
+		l.warn(location{"cache", "sweep", "rate"}, "has no effect without Redis, which is what is swept")
+	}
 	if p := l.cfg.Cache.KeyPrefix; p == "" || strings.ContainsAny(p, "{} \t\r\n") {
 		l.refuse(location{"cache", "key_prefix"}, "a prefix is a word without braces")
 	}

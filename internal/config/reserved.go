@@ -9,8 +9,6 @@ var reservedKeys = map[string]string{
 	"events":   "events",
 	"tracing":  "tracing",
 
-	"cache.sweep": "the Redis tier",
-
 	"routes[].write.mode":         "writing through the cache",
 	"routes[].write.methods":      "writing through the cache",
 	"routes[].write.behind":       "writing behind the cache",

@@ -120,13 +120,13 @@ var rateKind = kind{
 	parse: func(s string) (any, error) {
 		digits, ok := strings.CutSuffix(s, "/s")
 		n, err := strconv.ParseInt(digits, 10, 32)
-		if !ok || err != nil || n < 1 {
+		if !ok || err != nil || n < 0 {
 			return nil, errors.New("not a rate, such as 200/s")
 		}
 		return Rate(n), nil
 	},
 	format: func(v reflect.Value) any { return strconv.FormatInt(v.Int(), 10) + "/s" },
-	schema: map[string]any{"type": "string", "pattern": `^[1-9][0-9]*/s$`},
+	schema: map[string]any{"type": "string", "pattern": `^[0-9]+/s$`},
 }
 
 var boolKind = kind{

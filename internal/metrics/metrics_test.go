@@ -45,7 +45,7 @@ func sources() metrics.Sources {
 	memory.Removed[tiers.Expired], memory.Removed[tiers.Deleted] = 16, 17
 	return metrics.Sources{
 		Cache: func() cache.Stats {
-			return cache.Stats{Memory: memory, VariantsDropped: 18, Remote: tiers.RemoteStats{Breaker: 1, Queued: 71, Bytes: 72, Deletes: 73, Corrupt: 74}}
+			return cache.Stats{Memory: memory, VariantsDropped: 18, Remote: tiers.RemoteStats{Breaker: 1, Queued: 71, Bytes: 72, Deletes: 73, Corrupt: 74, Swept: 75, Removed: 76}}
 		},
 		Proxy: func() proxy.Stats { return proxy.Stats{Fetches: 21, Collapsed: 22, Panics: 23} },
 		Purges: func() []invalidation.Count {
@@ -135,6 +135,7 @@ func TestFiguresOfTheParts(t *testing.T) {
 		`redis_up 1`, `redis_memory_bytes 61`, `redis_evicted_keys_total 62`, `redis_pool_connections 63`, `redis_pool_idle 64`,
 		`redis_pool_hits_total 65`, `redis_pool_misses_total 66`, `redis_pool_timeouts_total 67`, `redis_pool_stale_total 68`,
 		`breaker_state{name="redis"} 1`, `l2_queue_writes 71`, `l2_queue_bytes 72`, `l2_pending_deletes 73`, `l2_corrupt_frames_total 74`,
+		`l2_swept_keys_total 75`, `l2_swept_responses_total 76`,
 		`upstream_targets{state="healthy",upstream="shop"} 1`, `upstream_targets{state="ejected",upstream="shop"} 2`,
 		`upstream_targets{state="unhealthy",upstream="shop"} 0`, `upstream_targets{state="half-open",upstream="shop"} 0`,
 		`breaker_state{name="shop/a:80"} 0`, `breaker_state{name="shop/c:80"} 2`,

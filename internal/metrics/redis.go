@@ -34,10 +34,12 @@ var (
 	l2QueuedBytes   = gauge("l2_queue_bytes", "Bodies of the writes that wait or are under way.")
 	l2Deletes       = gauge("l2_pending_deletes", "Purged keys of which Redis has not been told yet, because it is away.")
 	l2Corrupt       = counter("l2_corrupt_frames_total", "What was read from Redis and is nothing that this program has written: cut off, changed, or of another version.")
+	l2Swept         = counter("l2_swept_keys_total", "Keys in Redis that this instance has looked at to find what was purged.")
+	l2Removed       = counter("l2_swept_responses_total", "Purged responses that it has taken out of Redis.")
 
 	redisFigures = []figure{
 		redisUp, redisMemory, redisEvicted, poolConnections, poolIdle, poolHits, poolMisses, poolTimeouts, poolStale,
-		l2Queued, l2QueuedBytes, l2Deletes, l2Corrupt,
+		l2Queued, l2QueuedBytes, l2Deletes, l2Corrupt, l2Swept, l2Removed,
 	}
 )
 
@@ -59,5 +61,7 @@ func (r *Redis) collect(out chan<- prometheus.Metric, l2 *tiers.RemoteStats) {
 	l2QueuedBytes.send(out, float64(l2.Bytes))
 	l2Deletes.send(out, float64(l2.Deletes))
 	l2Corrupt.send(out, float64(l2.Corrupt))
+	l2Swept.send(out, float64(l2.Swept))
+	l2Removed.send(out, float64(l2.Removed))
 	breakers.send(out, float64(l2.Breaker), "redis")
 }
