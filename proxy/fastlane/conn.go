@@ -26,7 +26,7 @@ type Conn struct {
 	socket   socket
 	from     from
 
-	// ours says that the lane has the connection, and not the server. retired says that the lane is to let it go as soon as no answer is
+	// ours says that the lane is at work on the connection, and not the server. retired says that the lane is to let it go as soon as no answer is
 	// under way. Whoever sets one of them looks at the other afterwards, so that of two who do so at once one sees both.
 	ours, retired atomic.Bool
 	closed        atomic.Bool
@@ -110,6 +110,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if c.turn == waiting {
+		c.ours.Store(true) // not before: a server that stops may close the connection instead of reading on
 		if err := c.serve(); err != nil {
 			return 0, err
 		}
@@ -155,7 +156,6 @@ func (c *Conn) Idle() {
 	if c.turn == answering {
 		c.turn = waiting
 		c.reading, c.writing = time.Time{}, time.Time{}
-		c.ours.Store(true)
 	}
 }
 

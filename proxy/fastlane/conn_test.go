@@ -224,6 +224,37 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
+// A connection whose answer had begun when the server stopped is closed after it, though its client was not told so.
+func TestShutdownDuringAnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPipes("192.0.2.1:1234")
+		h := open(t, p, routes, func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush() // what comes tells
+			time.Sleep(slowness)
+			_, _ = io.WriteString(w, "the end")
+		}, true)
+		c := newClient(t, p.dial())
+		_, _ = io.WriteString(c, get("/off/x")) // what comes back tells
+		c.in.Peek(1)
+		synctest.Wait()
+		stopped := make(chan error)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			stopped <- errors.Join(h.server.Shutdown(ctx), h.front.Shutdown(ctx))
+		}()
+		if res := c.answer(); res.Close {
+			t.Error("the client was told that the connection ends: the test is of no use")
+		}
+		if d := c.ends(); d > 0 {
+			t.Errorf("closed %v after the answer", d)
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // When the time is up, what is left is broken off.
 func TestShutdownInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, h *house, p *pipes) {
