@@ -75,19 +75,20 @@ func scenarios() []scenario {
 		hit("hit1k-512", "hit 1 KiB, 512 connections", 1<<10, 512),
 		hit("hit64k", "hit 64 KiB, 64 connections", 64<<10, 64),
 		hit("hit1m", "hit 1 MiB, 64 connections", 1<<20, 64),
-		{id: "zipf", title: "hit, Zipf 0.99 over 100,000 URLs of 1 to 8 KiB", room: 1024, can: stores,
+		{id: "zipf", title: "hit, Zipf 0.99 over 100,000 URLs of 1 to 8 KiB", room: 1024,
 			prepare: &load.Job{Conns: 16, Requests: popular, Targets: each}, job: load.Job{Conns: 64, Targets: zipf}},
-		{id: "miss", title: "miss and store, 1 KiB", expect: 1, can: stores, job: load.Job{Conns: 64, Targets: fresh}},
-		{id: "pass", title: "pass-through, 1 KiB", expect: 1, job: load.Job{Conns: 64, Targets: pass}},
+		{id: "miss", title: "miss and store, 1 KiB", expect: 1, can: passesOn, job: load.Job{Conns: 64, Targets: fresh}},
+		{id: "pass", title: "pass-through, 1 KiB", expect: 1, can: passesOn, job: load.Job{Conns: 64, Targets: pass}},
 		behind, tls, handshake, h2, idle, memory,
-		{id: "coldkey", title: "500 clients on one cold key whose origin takes 300 ms", kind: crowded, can: stores, job: coldKey("", 0)},
+		{id: "coldkey", title: "500 clients on one cold key whose origin takes 300 ms", kind: crowded, can: collapses, job: coldKey("", 0)},
 	}
 }
 
 func hasTierBehind(p *peer) bool    { return p.behind }
-func stores(p *peer) bool           { return !p.plain }
+func passesOn(p *peer) bool         { return !p.bare }
+func collapses(p *peer) bool        { return !p.bare && !p.alone }
 func speaksTLS(p *peer) bool        { return !p.noTLS }
-func growsWithObjects(p *peer) bool { return !p.plain && !p.shared }
+func growsWithObjects(p *peer) bool { return !p.bare && !p.shared }
 
 // A target is a goal of cacheproxy's: a share of what a peer needs, or a limit of its own.
 type target struct {
@@ -105,8 +106,8 @@ var targets = []target{
 	{"tls", "HAProxy", 0.95, ""},
 	{"handshake", "net/http", 1, ""},
 	{"h2", "net/http", 1, ""},
-	{"miss", "nginx", 1.4, ""},
-	{"pass", "nginx", 2.2, ""},
+	{"miss", "nginx", 1.4, ""}, {"miss", "net/http", 1, ""},
+	{"pass", "nginx", 2.2, ""}, {"pass", "net/http", 1, ""},
 	{"memory", "", 2000, "at most 2,000 bytes"},
 	{"idle", "", 10 << 10, "at most 10,240 bytes"},
 	{"coldkey", "", 320, "p99 at most 320 ms, 1 request to the origin"},

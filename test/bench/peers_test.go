@@ -22,7 +22,8 @@ type peer struct {
 	name    string
 	program string // that has to be installed; empty: it is built here
 	version []string
-	plain   bool // it only serves what it can make itself: it stores nothing
+	bare    bool // it is no cache: it makes what it is asked for, and passes nothing on
+	alone   bool // it sends a request for each client that asks for the same
 	noTLS   bool
 	behind  bool // it has a tier behind memory, and can be made to answer from it
 	shared  bool // its memory for objects is taken at the start, so that it does not grow with them
@@ -46,7 +47,8 @@ var peers = []peer{
 	{name: "HAProxy", program: "haproxy", version: []string{"haproxy", "-v"}, shared: true, launch: launchHAProxy},
 	{name: "Varnish", program: "varnishd", version: []string{"varnishd", "-V"}, noTLS: true, launch: launchVarnish},
 	{name: "Traffic Server", program: "traffic_server", version: []string{"traffic_server", "--version"}, launch: launchTrafficServer},
-	{name: "net/http", version: []string{"go", "version"}, plain: true, launch: launchPlain},
+	{name: "net/http", version: []string{"go", "version"}, alone: true, launch: launchPlain},
+	{name: "epoll loop", version: []string{"go", "version"}, bare: true, noTLS: true, launch: launchLoop},
 }
 
 // installed tells whether the peer can be run here.
@@ -301,4 +303,10 @@ func launchPlain(t testing.TB, s *site) int {
 	core, _ := cores(t)
 	return start(t, pinned(core, toolPath(t), "plain", "-listen", s.addr, "-tls", s.secure, "-cert", s.cert, "-key", s.key,
 		"-origin", s.origin.addr), s.addr, s.secure).cmd.Process.Pid
+}
+
+// launchLoop starts what stands for the least that a hit can cost: the origin, one thread that knows only what it is asked for here.
+func launchLoop(t testing.TB, s *site) int {
+	core, _ := cores(t)
+	return start(t, pinned(core, toolPath(t), "origin", "-listen", s.addr), s.addr).cmd.Process.Pid
 }

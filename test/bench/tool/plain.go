@@ -3,18 +3,17 @@
 package main
 
 import (
-	"bytes"
 	"flag"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"strconv"
-	"strings"
+	"sync"
 )
 
-// runPlain serves with net/http and nothing else: targets that may be stored from memory, the others through a ReverseProxy. It is what
-// cacheproxy would be without its cache and without its own way through net/http.
+// runPlain serves with net/http and nothing else: what may be stored from a map, the rest through a ReverseProxy. It is what cacheproxy
+// would be without rules, RFC 9111, limits, metrics and its own ways round net/http, and so what these cost or save.
 func runPlain(flags *flag.FlagSet, args []string) error {
 	addr := flags.String("listen", "127.0.0.1:8080", "address for HTTP/1.1")
 	secure := flags.String("tls", "", "address for HTTP/1.1 and HTTP/2 with TLS")
@@ -24,8 +23,6 @@ func runPlain(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/keep/", serveTarget)
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: *origin}) },
 		Transport: &http.Transport{
@@ -33,6 +30,8 @@ func runPlain(flags *flag.FlagSet, args []string) error {
 			DisableCompression:  true,
 		},
 	}
+	mux := http.NewServeMux()
+	mux.Handle("/keep/", &shelf{fill: proxy, held: map[string]*held{}})
 	mux.Handle("/", proxy)
 	server := &http.Server{Handler: mux}
 	plain, err := net.Listen("tcp", *addr)
@@ -51,24 +50,58 @@ func runPlain(flags *flag.FlagSet, args []string) error {
 	return <-errs
 }
 
-// largest is a body; smaller ones are parts of it.
-var largest = bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+// A shelf keeps all that it has passed on, for ever.
+type shelf struct {
+	fill http.Handler
+	mu   sync.RWMutex
+	held map[string]*held // by path
+}
 
-// serveTarget answers as a cache would that holds the target.
-func serveTarget(w http.ResponseWriter, r *http.Request) {
-	parts := strings.SplitN(r.URL.Path, "/", 5)
-	size, err := strconv.Atoi(parts[min(3, len(parts)-1)])
-	if err != nil || size < 0 || size > len(largest) {
-		http.NotFound(w, r)
+// held is a stored response. It is not changed.
+type held struct {
+	header http.Header
+	body   []byte
+}
+
+func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.RLock()
+	found := s.held[r.URL.Path]
+	s.mu.RUnlock()
+	if found == nil {
+		s.store(w, r)
 		return
 	}
 	h := w.Header()
-	h["Content-Type"] = []string{"text/html; charset=utf-8"}
-	h["Content-Length"] = []string{parts[3]}
-	h["Cache-Control"] = []string{"public, max-age=3600"}
-	h["Etag"] = []string{`"5d8c72a5edda8d6a"`}
-	h["Last-Modified"] = []string{"Thu, 01 Jan 2026 00:00:00 GMT"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
+	maps.Copy(h, found.header)
 	h["Age"] = []string{"1"}
-	_, _ = w.Write(largest[:size]) // a client that is gone needs no answer
+	_, _ = w.Write(found.body) // a client that is gone needs no answer
+}
+
+// store passes a request on, and keeps a whole answer to it.
+func (s *shelf) store(w http.ResponseWriter, r *http.Request) {
+	c := &copied{ResponseWriter: w}
+	s.fill.ServeHTTP(c, r)
+	if c.status != http.StatusOK {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[r.URL.Path] = &held{header: w.Header().Clone(), body: c.body}
+}
+
+// copied is an answer that is copied on its way.
+type copied struct {
+	http.ResponseWriter
+	status int
+	body   []byte
+}
+
+func (c *copied) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+func (c *copied) Write(p []byte) (int, error) {
+	c.body = append(c.body, p...)
+	return c.ResponseWriter.Write(p)
 }
