@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,8 +97,8 @@ func (c *Conn) run() {
 	if limit := c.listener.lane.o.HeaderTimeout; limit > 0 {
 		_ = c.Conn.SetReadDeadline(c.now.Add(limit)) // a connection without deadlines has none
 	}
-	if peer, ok := c.Conn.RemoteAddr().(*net.TCPAddr); ok { // it may wait for a header of the PROXY protocol
-		c.from.client = peer.AddrPort().Addr().Unmap()
+	if peer, err := netip.ParseAddrPort(c.Conn.RemoteAddr().String()); err == nil { // it may wait for a header of the PROXY protocol
+		c.from.client = peer.Addr().Unmap()
 	}
 	if err := c.serve(); err != nil || !c.listener.give(accepted{conn: c}) {
 		c.end()
