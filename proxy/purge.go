@@ -8,6 +8,7 @@ import (
 
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/invalidation"
+	"github.com/cacheproxy/cacheproxy/proxy/forwarded"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -69,7 +70,7 @@ func (x *exchange) mayPurge() bool {
 	if ok && strings.EqualFold(scheme, "Bearer") {
 		return x.plan.MayPurge != nil && x.plan.MayPurge(strings.TrimSpace(token))
 	}
-	return contains(x.plan.PurgeAllow, x.peer)
+	return forwarded.Trusts(x.plan.PurgeAllow, x.peer)
 }
 
 // problem answers with a problem document (RFC 9457).

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/proxy/forwarded"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
@@ -44,15 +45,15 @@ func (a *answer) find(l *Lane, f *from, head []byte, now time.Time) kind {
 		return framed
 	}
 	r := &a.request
-	trusted := contains(plan.trusted, f.client)
+	trusted := forwarded.Trusts(plan.trusted, f.client)
 	if kind := r.parse(head, trusted); kind != plain {
 		return kind
 	}
-	if plan.urlBytes > 0 && len(r.raw) > plan.urlBytes || !r.normal(f.scheme) || f.except != "" && strings.HasPrefix(r.target.Path, f.except) ||
+	if plan.urlBytes > 0 && len(r.raw) > plan.urlBytes || !r.normal(f, trusted) || f.except != "" && strings.HasPrefix(r.target.Path, f.except) ||
 		plan.params > 0 && r.target.Query != "" && strings.Count(r.target.Query, "&") >= plan.params {
 		return framed
 	}
-	r.client = f.client
+	r.identify(f, plan.trusted, trusted)
 	matched, ok := plan.table.MatchPlain(r)
 	if !ok || !plan.routes[matched.Index].open || f.altSvc != "" && slices.Contains(plan.routes[matched.Index].drop, "Alt-Svc") {
 		return framed
@@ -161,15 +162,6 @@ var statusLines = func() (lines [1000]string) {
 }()
 
 func appendStatusLine(b []byte, code int) []byte { return append(b, statusLines[code]...) }
-
-func contains(networks []netip.Prefix, a netip.Addr) bool {
-	for _, n := range networks {
-		if n.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
 
 // finish tells the observers what became of the answer.
 func (a *answer) finish(l *Lane, sent int, err error) {

@@ -333,23 +333,6 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// What a trusted proxy says of the client is for the handler to judge.
-func TestTrustedProxy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPipes("10.0.0.1:1234")
-		h := open(t, p, routes, origin, true)
-		h.warm("/fresh")
-		c := newClient(t, p.dial())
-		c.ask(get("/fresh"))
-		if _, passed := h.counts(); passed > 0 {
-			t.Error("a plain request of a trusted proxy goes to net/http")
-		}
-		if res := c.ask(get("/fresh", "X-Forwarded-Host: b")); strings.Contains(res.Header.Get("Cache-Status"), "hit") {
-			t.Error("the host that a trusted proxy names does not count")
-		}
-	})
-}
-
 // The connections beneath are closed once, whoever has them.
 func TestConnectionsAreClosed(t *testing.T) {
 	for _, text := range []string{get("/fresh"), get("/private"), ask("POST", "/private"), "nonsense\r\n\r\n"} {
@@ -357,7 +340,7 @@ func TestConnectionsAreClosed(t *testing.T) {
 		p := newPipes("192.0.2.1:1234")
 		h := open(t, p, routes, origin, true)
 		h.warm("/fresh")
-		p.conns <- &repeat{request: text, left: 1, closed: closed}
+		p.conns <- &repeat{request: text, peer: anybody, left: 1, closed: closed}
 		<-closed
 	}
 }

@@ -93,6 +93,7 @@ func plansOf(t testing.TB, specs []rules.Spec, origin http.HandlerFunc, name str
 	t.Helper()
 	table, _, errs := rules.Compile(specs, rules.Options{
 		DefaultUpstream: "origin", Upstreams: []string{"origin"}, MaxLifetime: 24 * time.Hour, MaxObjectBytes: 8 << 20,
+		TagHeaders: []string{"Surrogate-Key"},
 	})
 	if len(errs) > 0 {
 		t.Fatal(errs)

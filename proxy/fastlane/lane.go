@@ -75,7 +75,7 @@ type Plan struct {
 type PlanOptions struct {
 	Table          *rules.Table
 	CacheName      string         // in Cache-Status
-	TrustedProxies []netip.Prefix // whose fields about the client count: what they send goes to the server
+	TrustedProxies []netip.Prefix // whose X-Forwarded-* are believed
 	URLBytes       int            // longer targets are for the server to refuse; 0: no limit
 	QueryParams    int            // likewise
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +63,7 @@ func origin(w http.ResponseWriter, r *http.Request) {
 		"brief":   page(200, "brief", "Cache-Control: max-age=1, stale-while-revalidate=60", `ETag: "b"`),
 		"unsure":  page(200, "unsure", "Cache-Control: no-cache", `ETag: "u"`),
 		"private": page(200, "private", "Cache-Control: private"),
+		"labels":  page(200, "labels", "Cache-Control: max-age=3600", "Surrogate-Key: one two"),
 		"slow":    page(200, "slow", "Cache-Control: max-age=3600"),
 		"fixed":   page(200, "fixed", "Cache-Control: max-age=3600, immutable"),
 	}[kind]
@@ -78,7 +81,7 @@ const slowness = time.Second
 
 var stored = []string{
 	"/fresh", "/page", "/vary", "/coded", "/none", "/missing", "/odd", "/moved", "/empty", "/status", "/large", "/huge", "/brief", "/unsure", "/fixed",
-	"/fresh?q=1", "/off/fresh", "/bypass/fresh", "/when/fresh", "/match/fresh", "/keyed/fresh", "/keyed/fresh?q=1", "/encoded/page", "/encoded/weak",
+	"/labels", "/fresh?q=1", "/off/fresh", "/bypass/fresh", "/when/fresh", "/match/fresh", "/keyed/fresh", "/keyed/fresh?q=1", "/encoded/page", "/encoded/weak",
 	"/rules/fresh", "/bare/fresh", "//fresh", "/a%2Fb/fresh",
 }
 
@@ -95,10 +98,16 @@ type lanes struct {
 	houses [2]*house
 }
 
-func openLanes(t testing.TB) *lanes {
+// The machines that clients seem to come from.
+const (
+	anybody = "192.0.2.1:1234"
+	proxied = "10.0.0.1:1234" // a trusted proxy
+)
+
+func openLanes(t testing.TB, peer string) *lanes {
 	l := &lanes{}
 	for i := range l.houses {
-		l.pipes[i] = newPipes("192.0.2.1:1234")
+		l.pipes[i] = newPipes(peer)
 		h := open(t, l.pipes[i], routes, origin, i == 1)
 		h.warm(stored...)
 		h.encode("/encoded/page", "/encoded/weak")
@@ -261,6 +270,7 @@ var plainRequests = []struct {
 	{"301 with a condition", get("/moved", "If-None-Match: *"), true},
 	{"no body", get("/empty"), true},
 	{"another cache before", get("/status"), true},
+	{"labels", get("/labels"), true},
 	{"a large body", get("/large"), true},
 	{"HEAD of a huge body", ask("HEAD", "/huge"), true},
 	{"a huge body", get("/huge"), true},
@@ -299,13 +309,67 @@ var plainRequests = []struct {
 // The same bytes get the same answers, and the same reports, whichever lane they take; and which they take.
 func TestLanesAgree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := openLanes(t)
+		l := openLanes(t, anybody)
 		for _, test := range plainRequests {
 			all, passed := l.compare(t, transcript{text: test.text})
 			if (all > 0 && passed == 0) != test.lane {
 				t.Errorf("%s: %d answers, %d of them by net/http; by the lane: %v", test.name, all, passed, test.lane)
 			}
 		}
+	})
+}
+
+var proxiedRequests = []struct {
+	name string
+	text string
+	lane bool // the lane answers
+}{
+	{"nothing said", get("/fresh"), true},
+	{"for", get("/fresh", "X-Forwarded-For: 1.2.3.4, 10.0.0.2"), true},
+	{"another scheme", get("/fresh", "X-Forwarded-Proto: https"), true},
+	{"another scheme, of which nothing is stored", get("/page", "X-Forwarded-Proto: https"), false},
+	{"a scheme in another case", get("/fresh", "X-Forwarded-Proto: HTTPS"), true},
+	{"the nearest scheme", get("/fresh", "X-Forwarded-Proto: http, https"), true},
+	{"the nearest scheme, in lines", get("/fresh", "X-Forwarded-Proto: http", "x-forwarded-proto:  https ", "X-Forwarded-Host: x, "), true},
+	{"a scheme that is none", get("/fresh", "X-Forwarded-Proto: ws"), true},
+	{"no scheme", get("/fresh", "X-Forwarded-Proto:"), true},
+	{"another host", "GET /fresh HTTP/1.1\r\nHost: internal\r\nX-Forwarded-Host: A:80\r\n\r\n", true},
+	{"the port of another scheme", get("/fresh", "X-Forwarded-Host: a:443", "X-Forwarded-Proto: https"), true},
+	{"another host, of which nothing is stored", get("/fresh", "X-Forwarded-Host: b"), false},
+	{"a host that is none", get("/fresh", "X-Forwarded-Host: a/b"), false},
+	{"another host for one that is none", "GET /fresh HTTP/1.1\r\nHost: a\"b\r\nX-Forwarded-Host: a\r\n\r\n", false},
+	{"another host for an empty one", "GET /fresh HTTP/1.1\r\nHost:\r\nX-Forwarded-Host: a\r\n\r\n", false},
+	{"what else there is", get("/fresh", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x", "X-Real-Ip: 1.2.3.4", "Via: 1.1 x"), true},
+	{"Forwarded", get("/fresh", "Forwarded: for=1.2.3.4;proto=https"), false},
+	{"a field of the key", get("/keyed/fresh", "X-Key: 1", "X-Forwarded-Proto: https") + get("/keyed/fresh", "X-Key: 1"), false},
+	{"labels, which only a trusted proxy sees", get("/labels"), false},
+	{"Connection names it", get("/fresh", "Connection: X-Forwarded-Proto", "X-Forwarded-Proto: https"), false},
+}
+
+// What a trusted proxy says of the client's request counts in both lanes alike.
+func TestLanesAgreeOnTrustedProxies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLanes(t, proxied)
+		for _, h := range l.houses {
+			h.proxy.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "https://a/fresh", nil))
+		}
+		for _, test := range proxiedRequests {
+			all, passed := l.compare(t, transcript{text: test.text})
+			if (all > 0 && passed == 0) != test.lane {
+				t.Errorf("%s: %d answers, %d of them by net/http; by the lane: %v", test.name, all, passed, test.lane)
+			}
+		}
+	})
+}
+
+// The PROXY protocol can say that a client speaks UDP.
+func TestLanesAgreeOnOtherAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLanes(t, proxied)
+		for _, p := range l.pipes {
+			p.peer = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(proxied))
+		}
+		l.compare(t, transcript{text: get("/fresh", "X-Forwarded-Host: b") + get("/labels")})
 	})
 }
 
@@ -337,7 +401,7 @@ func TestLanesAgreeOnPipelines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := openLanes(t)
+				l := openLanes(t, anybody)
 				for _, size := range []int{0, 1, 2, 3, 7, 35, 64} {
 					l.compare(t, transcript{text: text, size: size, rest: 3 * slowness})
 				}
@@ -377,16 +441,25 @@ func TestAByteAheadOfARequest(t *testing.T) {
 	}
 }
 
-// Any bytes, in any pieces, get the same from both lanes.
+// Any bytes, in any pieces, get the same from both lanes. shape is the size of the pieces; with its highest bit they come from a trusted
+// proxy.
 func FuzzLanes(f *testing.F) {
 	for _, r := range plainRequests {
 		f.Add([]byte(r.text), uint8(0))
 		f.Add([]byte(get("/fresh")+r.text+get("/fresh")), uint8(11))
 		f.Add([]byte(get("/private")+r.text+get("/private")), uint8(100))
 	}
-	f.Fuzz(func(t *testing.T, text []byte, size uint8) {
+	for _, r := range proxiedRequests {
+		f.Add([]byte(r.text), uint8(128))
+		f.Add([]byte(get("/private")+r.text+get("/fresh")), uint8(128+11))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, shape uint8) {
+		peer := anybody
+		if shape >= 128 {
+			peer = proxied
+		}
 		synctest.Test(t, func(t *testing.T) {
-			openLanes(t).compare(t, transcript{text: string(text), size: int(size), rest: 3 * slowness})
+			openLanes(t, peer).compare(t, transcript{text: string(text), size: int(shape % 128), rest: 3 * slowness})
 		})
 	})
 }

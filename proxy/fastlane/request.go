@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/cacheproxy/cacheproxy/proxy/forwarded"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -136,9 +137,10 @@ func (r *request) judge(name, value string, trusted bool) kind {
 		return isA(name, "keep-alive", framed) // Connection: keep-alive hides it
 	case len("Content-Length"):
 		return isA(name, "content-length", framed)
-	}
-	if trusted && (hasPrefix(name, "x-forwarded-") || rfc9111.EqualFold(name, "forwarded")) {
-		return framed
+	case len("Forwarded"):
+		if trusted { // few proxies write it, and it is long to read
+			return isA(name, "forwarded", framed)
+		}
 	}
 	return plain
 }
@@ -150,15 +152,38 @@ func isA(name, lower string, k kind) kind {
 	return plain
 }
 
-// normal reads the target, and reports whether it has the form that the rules compare and net/http accepts.
-func (r *request) normal(scheme string) bool {
-	t, err := rfc9111.ParseTarget(scheme, r.host, r.raw)
+// normal reads the target, and reports whether it has the form that the rules compare and net/http accepts. What a trusted proxy says
+// of scheme and authority counts.
+func (r *request) normal(f *from, trusted bool) bool {
+	scheme, authority := f.scheme, r.host
+	if trusted {
+		proto, _ := r.Field("X-Forwarded-Proto")
+		scheme = forwarded.Scheme(forwarded.Nearest(proto), scheme)
+		if host, _ := r.Field("X-Forwarded-Host"); forwarded.Nearest(host) != "" {
+			authority = forwarded.Nearest(host)
+			if _, err := rfc9111.ParseTarget(scheme, r.host, "/"); err != nil { // net/http looks at Host all the same
+				return false
+			}
+		}
+	}
+	t, err := rfc9111.ParseTarget(scheme, authority, r.raw)
 	if err != nil {
 		return false
 	}
 	r.target = t
 	path, query, asked := strings.Cut(r.raw, "?")
 	return t.Path == path && t.Query == query && asked == (query != "")
+}
+
+// identify notes the address that counts as the client's.
+func (r *request) identify(f *from, networks []netip.Prefix, trusted bool) {
+	r.client = f.client
+	if !trusted {
+		return
+	}
+	if list, lines := r.Field("X-Forwarded-For"); lines > 0 {
+		r.client = forwarded.Client(f.client, list, networks)
+	}
 }
 
 // cutLine returns the first line without its CRLF as a string that shares its bytes.
@@ -179,8 +204,4 @@ func trim(s string) string {
 		s = s[:len(s)-1]
 	}
 	return s
-}
-
-func hasPrefix(name, prefix string) bool {
-	return len(name) >= len(prefix) && rfc9111.EqualFold(name[:len(prefix)], prefix)
 }

@@ -15,6 +15,7 @@ import (
 // repeat is a connection on which one request comes again and again, and whose answers are dropped.
 type repeat struct {
 	request string
+	peer    string
 	left    int
 	closed  chan struct{}
 }
@@ -34,7 +35,7 @@ func (c *repeat) SetDeadline(time.Time) error      { return nil }
 func (c *repeat) SetReadDeadline(time.Time) error  { return nil }
 func (c *repeat) SetWriteDeadline(time.Time) error { return nil }
 func (c *repeat) RemoteAddr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1234"))
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.peer))
 }
 
 // browser is what a browser sends.
@@ -50,6 +51,7 @@ var hits = map[string]string{
 	"encoded": get("/encoded/page", "Accept-Encoding: gzip, deflate, br, zstd"),
 	"keyed":   get("/keyed/fresh?q=1", "Accept-Encoding: gzip"),
 	"rules":   get("/rules/fresh"),
+	"proxied": get("/fresh", "X-Forwarded-For: 192.0.2.1, 10.0.0.2", "X-Forwarded-Proto: http", "X-Forwarded-Host: a"),
 }
 
 // openWarm opens a house with a lane, in which all that hits ask for is stored.
@@ -68,9 +70,12 @@ func openWarm(t testing.TB) *pipes {
 	return p
 }
 
-// hit sends a request n times over p.
-func hit(p *pipes, request string, n int) {
-	c := &repeat{request: request, left: n, closed: make(chan struct{})}
+// hit sends one of hits n times over p.
+func hit(p *pipes, name string, n int) {
+	c := &repeat{request: hits[name], peer: anybody, left: n, closed: make(chan struct{})}
+	if name == "proxied" {
+		c.peer = proxied
+	}
 	p.conns <- c
 	<-c.closed
 }
@@ -78,12 +83,12 @@ func hit(p *pipes, request string, n int) {
 // What does a hit cost beside the kernel and the Go scheduler: from the bytes of the request to those of the answer, metrics not
 // included?
 func BenchmarkHit(b *testing.B) {
-	for _, name := range []string{"least", "browser", "304", "encoded", "keyed", "rules"} {
+	for _, name := range []string{"least", "browser", "304", "encoded", "keyed", "rules", "proxied"} {
 		b.Run(name, func(b *testing.B) {
 			p := openWarm(b)
 			b.ReportAllocs()
 			b.ResetTimer()
-			hit(p, hits[name], b.N)
+			hit(p, name, b.N)
 		})
 	}
 }
@@ -93,12 +98,12 @@ func TestAHitAllocatesNothing(t *testing.T) {
 		t.Skip("under the race detector sync.Pool drops at random; make test runs this test without it too")
 	}
 	p := openWarm(t)
-	for name, request := range hits {
-		hit(p, request, 100)
+	for name := range hits {
+		hit(p, name, 100)
 		var before, after runtime.MemStats
 		const n = 10_000
 		runtime.ReadMemStats(&before)
-		hit(p, request, n)
+		hit(p, name, n)
 		runtime.ReadMemStats(&after)
 		if allocs := after.Mallocs - before.Mallocs; allocs > n/100 { // those of a connection, and of what else runs
 			t.Errorf("%s: %d allocations for %d hits", name, allocs, n)
