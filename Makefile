@@ -14,7 +14,7 @@ ARGS      ?=
 # What make bench-peers measures; by default all, which it records.
 BENCHARGS ?= -cases all -peers all -rounds 5 -seconds 1 -record
 
-.PHONY: help run build test lint generate model model-short scale conformance reload chaos consistency security bench bench-peers collector coldkey encodings fuzz cover clean image
+.PHONY: help run build test lint generate model model-short scale conformance reload chaos consistency security bench bench-peers profile collector coldkey encodings fuzz cover clean image
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -88,6 +88,11 @@ bench: ## run the benchmarks; BENCH=Find BENCHTIME=3s choose which and how long
 bench-peers: ## measure it beside other servers, and write docs/benchmarks.md; BENCHARGS chooses what
 	test/needs.sh go taskset h2load nginx haproxy varnishd traffic_server redis-server
 	go test -count=1 -v -timeout 60m -run Peers ./test/bench $(BENCHARGS)
+
+profile: ## list where the processor's time of a hit goes, as docs/architecture.md shows it
+	mkdir -p bin
+	go test ./internal/app -run '^$$' -bench HitOverTCP -benchtime 5s -o bin/hit.test -cpuprofile bin/hit.prof
+	go tool pprof -top -noinlines -relative_percentages -nodecount 24 -tagignore side=load bin/hit.test bin/hit.prof
 
 collector: ## measure the garbage collector's share with a million entries; less than 2 % on an idle machine
 	COLLECTOR_ENTRIES=1000000 go test -count=1 -timeout 20m -v -run Collector ./test/bench

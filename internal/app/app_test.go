@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // instance is a running instance.
 type instance struct {
 	*app.App
-	t     *testing.T
+	t     testing.TB
 	log   *buffer
 	file  string // of the configuration, or ""
 	url   string
@@ -52,7 +52,7 @@ type instance struct {
 }
 
 // start runs an instance with the configuration on free ports until the test ends, and fails the test where it does not end well.
-func start(t *testing.T, text string, change ...func(*app.Options)) *instance {
+func start(t testing.TB, text string, change ...func(*app.Options)) *instance {
 	t.Helper()
 	i := &instance{t: t, log: &buffer{}, ended: make(chan error, 1)}
 	o := app.Options{Version: "v1", Stderr: i.log, Config: config.Options{

@@ -17,7 +17,7 @@ import (
 )
 
 // dialRaw opens a connection that is closed when the test ends.
-func dialRaw(t *testing.T, address string) (net.Conn, *bufio.Reader) {
+func dialRaw(t testing.TB, address string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -29,7 +29,7 @@ func dialRaw(t *testing.T, address string) (net.Conn, *bufio.Reader) {
 }
 
 // exchange sends bytes on a connection of its own and returns all that comes back.
-func exchange(t *testing.T, address, request string) string {
+func exchange(t testing.TB, address, request string) string {
 	t.Helper()
 	c, answer := dialRaw(t, address)
 	if _, err := io.WriteString(c, request); err != nil {
