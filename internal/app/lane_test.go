@@ -1,9 +1,11 @@
 package app_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -37,3 +39,42 @@ func TestFastLaneOnAndOff(t *testing.T) {
 		}
 	}
 }
+
+// Metrics and access log say the same of the same requests whether the fast lane answers them or not.
+func TestFastLaneIsCounted(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if w.Header().Set("Cache-Control", "max-age=3600"); r.URL.Path == "/private" {
+			w.Header().Set("Cache-Control", "private")
+		}
+		w.Header().Set("Etag", `"e"`)
+		_, _ = io.WriteString(w, strings.Repeat("0123456789", 100)) // what the client gets tells
+	}))
+	t.Cleanup(origin.Close)
+	const get = "GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+	requests := get + get + "HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n" + "GET /x HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"e\"\r\n\r\n" +
+		"GET /private HTTP/1.1\r\nHost: a\r\n\r\n" + get + "GET /x?\"q HTTP/1.1\r\nHost: a\r\n\r\n" +
+		"GET /x HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n" + "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+	n := strings.Count(requests, "Host:")
+	var said [2]string
+	for i, lane := range []bool{false, true} {
+		inst := start(t, fmt.Sprintf("listen:\n  - address: 127.0.0.1:0\n    fast_lane: %v\n", lane)+upstreamOf(origin.URL), withoutListenFlag)
+		if answers := exchange(t, inst.Addr().String(), requests); strings.Count(answers, "HTTP/1.1 ") != n {
+			t.Fatalf("lane %v: %q", lane, answers)
+		}
+		var lines []string
+		inst.eventually("the access log", func() bool {
+			lines = accessLine.FindAllString(inst.log.String(), -1)
+			return len(lines) == n
+		})
+		said[i] = passing.ReplaceAllString(strings.Join(lines, "\n"), "") + "\n" + strings.Join(counted.FindAllString(inst.call("/metrics"), -1), "\n")
+	}
+	if said[0] != said[1] || !strings.Contains(said[1], `cacheproxy_requests_total{result="hit",route="default"} 6`) {
+		t.Errorf("without the lane:\n%s\nwith it:\n%s", said[0], said[1])
+	}
+}
+
+var (
+	accessLine = regexp.MustCompile(`(?m)^.*"msg":"access".*$`)
+	passing    = regexp.MustCompile(`"time":"[^"]*",|,"(ttl|age|duration_ms)":[0-9.]+`) // what depends on when it was
+	counted    = regexp.MustCompile(`(?m)^cacheproxy_(requests_total|uncached_total|collapsed_requests_total|request_duration_seconds_count)\b.*$`)
+)
