@@ -35,14 +35,15 @@ func TestSuite(t *testing.T) {
 	if other := os.Getenv("CACHE_TESTS_DIR"); other != "" {
 		dir, judge = other, list
 	} else if testing.Short() {
-		t.Skip("-short: the suite takes two minutes")
+		t.Skip("-short: the suite takes three minutes")
 	} else if !isFile(filepath.Join(dir, "cli.mjs")) {
 		t.Fatal("the public HTTP cache test suite is not installed: run `make conformance` (or `make test`), which installs it with npm into .tools/, or `go test -short ./...` without it")
 	}
 	s := openSuite(t, mustAbs(t, dir))
-	t.Run("default", func(t *testing.T) { judge(t, s, ask(t, s), "expected") })
+	t.Run("default", func(t *testing.T) { judge(t, s, ask(t, s, serve), "expected") })
+	t.Run("without the fast lane", func(t *testing.T) { judge(t, s, ask(t, s, serveSlowly), "expected") })
 	t.Run("liberal", func(t *testing.T) {
-		judge(t, s, ask(t, s, "--config", mustAbs(t, "liberal.yaml")), "expected-liberal")
+		judge(t, s, ask(t, s, serve, "--config", mustAbs(t, "liberal.yaml")), "expected-liberal")
 	})
 }
 
@@ -52,12 +53,34 @@ type report struct {
 	answers map[string]answer
 }
 
+// A server starts a cacheproxy with the arguments.
+type server func(t *testing.T, args ...string) *process.Process
+
+// serve leaves the listener as it is by default.
+func serve(t *testing.T, args ...string) *process.Process {
+	t.Helper()
+	return process.Serve(t, process.Options{}, args...)
+}
+
+// serveSlowly turns the fast lane off, so that Go's server answers everything.
+func serveSlowly(t *testing.T, args ...string) *process.Process {
+	t.Helper()
+	addr := process.FreeAddrs(t, 1)[0]
+	config := filepath.Join(t.TempDir(), "slow.yaml")
+	if err := os.WriteFile(config, []byte("listen:\n  - address: "+addr+"\n    fast_lane: false\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := process.Serve(t, process.Options{Configured: true}, append([]string{"--config", config}, args...)...)
+	p.URL = "http://" + addr
+	return p
+}
+
 // ask runs the suite against a cacheproxy of its own, started with the
 // arguments.
-func ask(t *testing.T, s *suite, args ...string) report {
+func ask(t *testing.T, s *suite, serve server, args ...string) report {
 	t.Helper()
 	origin := s.start(t)
-	p := process.Serve(t, process.Options{}, append([]string{"--upstream", origin}, args...)...)
+	p := serve(t, append([]string{"--upstream", origin}, args...)...)
 	results := s.run(t, p.URL)
 	p.Stop()
 	answers, err := classify(s.specs, results)

@@ -16,11 +16,17 @@ import (
 	"github.com/cacheproxy/cacheproxy/test/process"
 )
 
-// TestProtocol asks one proxy that follows its origin, each group of questions
-// in a file of its own. They run side by side: most of the time they wait for
-// whole seconds to go by.
+// TestProtocol asks two proxies that follow their origins, one of them without
+// the fast lane.
 func TestProtocol(t *testing.T) {
-	w := newWorld(t)
+	for name, serve := range map[string]server{"fast lane": serve, "without it": serveSlowly} {
+		t.Run(name, func(t *testing.T) { testProtocol(t, newWorld(t, serve)) })
+	}
+}
+
+// testProtocol asks what stands in files by groups. They run side by side: most
+// of the time they wait for whole seconds to go by.
+func testProtocol(t *testing.T, w *world) {
 	groups := map[string]func(*testing.T, *world){
 		"age":         testAge,
 		"cdn":         testTargetedFields,
@@ -46,7 +52,7 @@ func TestProtocol(t *testing.T) {
 // TestLiberal asks a proxy with the settings of liberal.yaml.
 func TestLiberal(t *testing.T) {
 	t.Parallel()
-	testLiberal(t, newWorld(t, "--config", mustAbs(t, "liberal.yaml")))
+	testLiberal(t, newWorld(t, serve, "--config", mustAbs(t, "liberal.yaml")))
 }
 
 // A world is a running proxy and the origin behind it. Each case has a path of
@@ -60,10 +66,10 @@ type world struct {
 	scripts map[string]badorigin.Handler
 }
 
-func newWorld(t *testing.T, args ...string) *world {
+func newWorld(t *testing.T, serve server, args ...string) *world {
 	w := &world{scripts: make(map[string]badorigin.Handler), client: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}}
 	w.origin = badorigin.New(t, w.answer)
-	w.proxy = process.Serve(t, process.Options{}, append([]string{"--upstream", w.origin.URL, "--log-level", "error"}, args...)...)
+	w.proxy = serve(t, append([]string{"--upstream", w.origin.URL, "--log-level", "error"}, args...)...)
 	t.Cleanup(w.client.CloseIdleConnections)
 	return w
 }
