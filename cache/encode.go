@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"net/http"
 	"slices"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
@@ -155,7 +154,7 @@ func (c *Cache) newForm(of *Entry, coding rfc9111.Coding, body []byte) *Entry {
 	}
 	delete(header, "Accept-Ranges") // ranges are of the response as it is
 	if of.varyAdded {
-		header = withVary(header)
+		header["Vary"] = append(header["Vary"], acceptEncoding) // the map is a copy
 	}
 	e := newEntry(c.state, &Parts{
 		Key: of.Key(), URI: of.URI(), Meta: meta, Rule: of.Rule, Header: header, Body: body, Born: of.Stamp.Birth(),
@@ -177,12 +176,3 @@ func (c *Cache) renewedForms(old, fresh *Entry) []*Entry {
 	}
 	return renewed
 }
-
-// withVary returns h with Accept-Encoding added to Vary. h is not changed.
-func withVary(h http.Header) http.Header {
-	h = h.Clone()
-	h["Vary"] = append(h["Vary"], acceptEncoding)
-	return h
-}
-
-const acceptEncoding = "Accept-Encoding"

@@ -2,7 +2,7 @@ package cache
 
 import (
 	"net/http"
-	"sort"
+	"slices"
 	"strings"
 	"unsafe"
 )
@@ -26,23 +26,35 @@ func renderedSize(h http.Header) int {
 	return n
 }
 
-func appendHeader(b []byte, h http.Header) []byte {
-	names := make([]string, 0, len(h))
+// appendHeader appends the field lines of h by their names, and a last one of Vary where it is asked to.
+func appendHeader(b []byte, h http.Header, vary string) []byte {
+	var room [24]string
+	names := room[:0]
 	for name := range h {
 		if kept(name) {
 			names = append(names, name)
 		}
 	}
-	sort.Strings(names)
+	if vary != "" && h["Vary"] == nil {
+		names = append(names, "Vary")
+	}
+	slices.Sort(names)
 	for _, name := range names {
 		for _, v := range h[name] {
-			b = append(b, name...)
-			b = append(b, ": "...)
-			b = appendValue(b, v)
-			b = append(b, '\r', '\n')
+			b = appendLine(b, name, v)
+		}
+		if name == "Vary" && vary != "" {
+			b = appendLine(b, name, vary)
 		}
 	}
 	return b
+}
+
+func appendLine(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	b = append(b, ": "...)
+	b = appendValue(b, value)
+	return append(b, '\r', '\n')
 }
 
 // appendValue appends a field value; a CR, LF or NUL inside it becomes a space (RFC 9110, 5.5).

@@ -48,8 +48,12 @@ var ids atomic.Uint64
 // newEntry packs parts into an entry. All but a large body is copied.
 func newEntry(state *invalidation.State, p *Parts) *Entry {
 	var layout Entry // on the stack, for the places of the texts alone
-	encodes, header := encodes(p)
-	texts := layout.render(p, header)
+	encodes, added := encodes(p)
+	vary := ""
+	if added {
+		vary = acceptEncoding
+	}
+	texts := layout.render(p, vary)
 	e := allocate(hashesOf(state, p.Labels), texts, p.Body)
 	e.Stamp = state.Stamp(p.Born, p.Key.Hash, p.URI)
 	e.id = ids.Add(1)
@@ -63,40 +67,43 @@ func newEntry(state *invalidation.State, p *Parts) *Entry {
 	e.status, e.flags = uint16(m.Status), m.Flags&^rfc9111.Encodes
 	if encodes {
 		e.flags |= rfc9111.Encodes
-		e.varyAdded = len(header["Vary"]) > len(p.Header["Vary"])
+		e.varyAdded = added
 	}
 	return e
 }
 
-// encodes reports whether encoded forms are to be made of p, and returns the header to send, which says so in Vary.
-func encodes(p *Parts) (bool, http.Header) {
+// encodes reports whether encoded forms are to be made of p, and whether Vary has to be told so.
+func encodes(p *Parts) (ok, vary bool) {
 	if p.Meta.Flags&rfc9111.Partial != 0 {
-		return false, p.Header
+		return false, false
 	}
-	ok := p.Meta.Flags&rfc9111.Encodes != 0 // as it was found when it was stored by the same rule
+	ok = p.Meta.Flags&rfc9111.Encodes != 0 // as it was found when it was stored by the same rule
 	if p.Policy != nil {
 		ok, _ = rfc9111.Encodable(p.Policy, p.Meta.Status, rfc9111.Header(p.Header), int64(len(p.Body)))
 	}
-	if names, _ := rfc9111.VaryNames(rfc9111.Header(p.Header)); !ok || slices.Contains(names, acceptEncoding) {
-		return ok, p.Header
+	if !ok {
+		return false, false
 	}
-	return true, withVary(p.Header)
+	names, _ := rfc9111.VaryNames(rfc9111.Header(p.Header))
+	return true, !slices.Contains(names, acceptEncoding)
 }
 
-// render returns the texts one behind the other, and notes in e where each is.
-func (e *Entry) render(p *Parts, header http.Header) []byte {
-	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(header)+labelsSize(p.Labels)+renderedSize(p.Concealed))
+const acceptEncoding = "Accept-Encoding"
+
+// render returns the texts one behind the other, and notes in e where each is. vary is a line of Vary more than the header has; "": none.
+func (e *Entry) render(p *Parts, vary string) []byte {
+	b := make([]byte, 0, len(p.Key.Text)+len(p.URI)+varySize(p.Meta.Vary)+renderedSize(p.Header)+len("Vary: \r\n")+len(vary)+labelsSize(p.Labels)+renderedSize(p.Concealed))
 	b = append(b, p.Key.Text...)
 	b = append(b, p.URI...)
 	e.key, e.uri = uint32(len(p.Key.Text)), uint32(len(p.URI))
 	b = appendVary(b, p.Meta.Vary)
 	e.varies, e.vary = uint16(len(p.Meta.Vary)), uint32(len(b))-e.key-e.uri
 	start := len(b)
-	b = appendHeader(b, header)
+	b = appendHeader(b, p.Header, vary)
 	e.head = uint32(len(b) - start)
 	b = appendLabels(b, p.Labels)
 	e.labels = uint32(len(b)-start) - e.head
-	b = appendHeader(b, p.Concealed)
+	b = appendHeader(b, p.Concealed, "")
 	e.concealed = uint32(len(b)-start) - e.head - e.labels
 	v := p.Meta.Validators
 	e.etag, b = locate(b, start, "Etag", v.ETag)
