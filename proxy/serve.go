@@ -9,11 +9,13 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
+// PieceTimeout is how long a client may take over a piece of a large body, of 64 KiB.
+const PieceTimeout = 30 * time.Second
+
 // A client that reads nothing must not hold a connection for ever: what is written goes with a deadline. Setting one costs more than
 // writing a small answer, so the first bytes of a quick response have only the server's.
 const (
 	pieceSize     = 64 << 10         // how much of a large body is written with one deadline
-	writeLimit    = 30 * time.Second // how long a client may take over a piece
 	stallLimit    = 10 * time.Second // how long it may do nothing at all while others wait for it, or we for its body
 	smallWrite    = 64 << 10         // how many bytes go without a deadline of their own
 	quickResponse = 5 * time.Second  // and until when
@@ -136,7 +138,7 @@ func (x *exchange) writeBody(body []byte) {
 	}
 }
 
-// send writes a piece of a body that comes from the origin, and gives the client writeLimit to take it.
+// send writes a piece of a body that comes from the origin, and gives the client PieceTimeout to take it.
 func (x *exchange) send(p []byte) (int, error) {
 	x.allowStall(len(p))
 	n, err := x.w.Write(p)
@@ -153,7 +155,7 @@ func (x *exchange) flush() error {
 	return err
 }
 
-// allowStall is called before n bytes are written, and gives the client writeLimit for them. The first bytes of a quick response go
+// allowStall is called before n bytes are written, and gives the client PieceTimeout for them. The first bytes of a quick response go
 // without: they fit into the kernel's buffers, and the server's own write time-out bounds them; that of HTTP/3 has none. Where the
 // connection has no deadlines, nothing is lost. An answer that comes late is given a deadline even where n is 0: the server's has
 // begun with the request.
@@ -163,7 +165,7 @@ func (x *exchange) allowStall(n int) {
 		return
 	}
 	x.unbounded, x.stall, x.paused = 0, true, false
-	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(PieceTimeout))
 }
 
 // pauseStall takes the deadline off while we wait for the origin, where it would do harm: that of net/http's HTTP/2 resets the
@@ -181,7 +183,7 @@ func (x *exchange) forgetStall() {
 	switch {
 	case !x.stall:
 	case x.r.ProtoMajor >= 2:
-		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeLimit))
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(PieceTimeout))
 	default:
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
 	}

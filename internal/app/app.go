@@ -176,7 +176,7 @@ func (a *App) build(cfg *config.Config) error {
 	a.lane = fastlane.New(fastlane.Options{
 		Cache: a.cache, Observers: []cache.Observer{a.metrics.Observe, a.access.Observe}, Log: a.log,
 		HeaderBytes: int(cfg.Limits.HeaderBytes), HeaderTimeout: cfg.Limits.HeaderTimeout, IdleTimeout: cfg.Limits.IdleTimeout,
-		WriteTimeout: writeTimeout,
+		WriteTimeout: writeTimeout, PieceTimeout: proxy.PieceTimeout,
 	})
 	a.admin = admin.New(a.adminOptions(cfg, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})), next.access)
 	a.use(next)

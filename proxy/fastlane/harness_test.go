@@ -69,7 +69,7 @@ func open(t testing.TB, l net.Listener, specs []rules.Spec, origin http.HandlerF
 	if withLane {
 		h.lane = fastlane.New(fastlane.Options{
 			Cache: h.cache, Observers: []cache.Observer{h.note}, Log: quiet,
-			HeaderBytes: headerBytes, HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+			HeaderBytes: headerBytes, HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout, PieceTimeout: proxy.PieceTimeout,
 		})
 		h.lane.Use(lanePlan)
 		h.front = h.lane.Listen(l, fastlane.ListenerOptions{})

@@ -21,7 +21,8 @@ type Options struct {
 	HeaderBytes   int           // heads that are larger are for the server to refuse
 	HeaderTimeout time.Duration // how long a client may take to send a head
 	IdleTimeout   time.Duration // how long it may wait before the next
-	WriteTimeout  time.Duration // how long it may take to read an answer, or a piece of a large one
+	WriteTimeout  time.Duration // how long it may take to read an answer
+	PieceTimeout  time.Duration // how long it may take to read a piece of an answer of more than 64 KiB
 }
 
 // Lane answers hits for any number of listeners. It is safe for concurrent use.
@@ -31,11 +32,12 @@ type Lane struct {
 	panics atomic.Uint64
 	idle   policy
 	write  policy
+	piece  policy
 }
 
 // New returns a lane that answers nothing before it has a plan.
 func New(o Options) *Lane {
-	return &Lane{o: o, idle: policyOf(o.IdleTimeout), write: policyOf(o.WriteTimeout)}
+	return &Lane{o: o, idle: policyOf(o.IdleTimeout), write: policyOf(o.WriteTimeout), piece: policyOf(o.PieceTimeout)}
 }
 
 // Use makes plan the one that requests from now on are answered by. Requests under way finish by theirs.

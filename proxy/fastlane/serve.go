@@ -139,23 +139,30 @@ func (c *Conn) limitRead() error {
 	return nil
 }
 
-// pieceSize is how much of a large body is sent within one write limit.
+// pieceSize is how much of a large body is sent within one limit.
 const pieceSize = 64 << 10
 
 // send sends the answer.
 func (c *Conn) send() error {
 	a, lane := &c.work.answer, c.listener.lane
 	head, body, sent, now := a.head, a.body, 0, c.now
+	limit, large := &lane.write, len(body) > pieceSize
+	if large { // the limits share a deadline: the one may not take the other's for its own
+		limit, c.writing = &lane.piece, time.Time{}
+	}
 	for {
 		piece := body[:min(len(body), pieceSize)]
 		body = body[len(piece):]
-		if deadline, due := lane.write.due(&c.writing, now); due {
+		if deadline, due := limit.due(&c.writing, now); due {
 			_ = c.Conn.SetWriteDeadline(deadline) // a connection without deadlines has none
 		}
 		n, err := c.write(head, piece)
 		if sent += n; err != nil || len(body) == 0 {
 			a.finish(lane, sent, err)
 			a.body = nil
+			if large {
+				c.writing = time.Time{}
+			}
 			return err
 		}
 		head, now = nil, time.Now()
