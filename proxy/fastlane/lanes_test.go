@@ -454,6 +454,9 @@ func FuzzLanes(f *testing.F) {
 		f.Add([]byte(get("/private")+r.text+get("/fresh")), uint8(128+11))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, shape uint8) {
+		if len(text) > headerBytes {
+			t.Skip("where net/http gives up a head depends on how much of it comes at once")
+		}
 		peer := anybody
 		if shape >= 128 {
 			peer = proxied
