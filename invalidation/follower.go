@@ -193,7 +193,7 @@ func (f *Follower) Wake() {
 // sync reports and reads until this instance is up to date.
 func (f *Follower) sync(ctx context.Context) error {
 	for idle := 0; ; {
-		report := f.report()
+		asked, report := f.state.Birth(), f.report()
 		// The lease counts from before the report is sent: the answer may take
 		// longer than all of it.
 		sent := time.Now()
@@ -204,7 +204,7 @@ func (f *Follower) sync(ctx context.Context) error {
 			}
 			return err
 		}
-		done := f.take(&answer, sent)
+		done := f.take(&answer, sent, asked)
 		if len(answer.Records) == 0 {
 			idle++
 		}
@@ -257,8 +257,9 @@ func (f *Follower) reached(err error, tell []string) {
 }
 
 // take applies what the log has answered, and takes the lease where it was
-// granted. It reports whether this instance has applied all that there was.
-func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
+// granted. It reports whether this instance has applied all that there was. Sent
+// and asked are the time and the birth at which the log was asked.
+func (f *Follower) take(s *Synced, sent time.Time, asked Birth) (done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.head = s.Head
@@ -277,6 +278,7 @@ func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
 	if applied.Epoch != s.Head.Epoch || applied.Seq < s.Head.Seq {
 		return false
 	}
+	f.state.caughtUp(asked)
 	if s.Granted {
 		f.state.lend(sent.Add(f.o.Lease))
 	}

@@ -143,7 +143,7 @@ func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 	if err != nil {
 		if purge.Happened {
 			r.At = time.Now()
-			p.state.ApplyHere(r)
+			p.state.ApplyAlone(r)
 		}
 		return Receipt{}, err
 	}
@@ -177,10 +177,10 @@ func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting
 		}
 		err = errors.New("what is before it in the log could not be read")
 	}
+	p.Wake()
 	if p.pending == nil {
 		return r, Receipt{}, nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	p.Wake()
 	return p.keepFor(r)
 }
 
