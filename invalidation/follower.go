@@ -143,6 +143,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { f.listen(ctx) })
 	running.Go(func() { f.free(ctx) })
+	running.Go(func() { f.count(ctx) })
 	f.keep(ctx)
 	running.Wait()
 	if f.o.Lease > 0 {
