@@ -64,7 +64,9 @@ func (p *Purger) Drain(ctx context.Context) error {
 		case <-p.kept:
 		}
 		for p.Waiting() > 0 {
-			if p.Reached() == nil && p.drain(ctx) == nil {
+			// Not while there is much to be read first: a record that is not applied
+			// here in time would be appended once more.
+			if p.Reached() == nil && p.Lag() == 0 && p.drain(ctx) == nil {
 				continue
 			}
 			select {
