@@ -14,9 +14,10 @@ import (
 // memory freed, waits for the others, and answers with a [Receipt].
 type Purger struct {
 	*Follower
-	pending *Pending                         // nil: without the log nothing can be purged
-	kept    chan struct{}                    // tells Drain that something waits
-	counts  [kinds][strategies]atomic.Uint64 // selectors logged
+	pending   *Pending                         // nil: without the log nothing can be purged
+	kept      chan struct{}                    // tells Drain that something waits
+	removable []kept                           // in pending, but in the log too; of Drain
+	counts    [kinds][strategies]atomic.Uint64 // selectors logged
 }
 
 // NewPurger returns the purger of an instance that is alone with its log and its
