@@ -80,6 +80,9 @@ func (s *State) since(st *Stamp, checked uint64) (since uint64, sure bool) {
 	if s.unlogged.first > 0 {
 		first = s.unlogged.first
 	}
+	if s.lost.covers(st.Born.Seq) {
+		first = min(first, s.lost.first)
+	}
 	seq, next := min(st.Born.Seq, here.Seq), here.tick+1
 	for i := len(s.segments) - 1; i >= 0; i-- {
 		g := s.segments[i]

@@ -1,6 +1,7 @@
 package invalidation
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -14,6 +15,8 @@ func (p *Purger) keepFor(r Record) (Record, Receipt, *waiting, error) {
 	// Before it can be appended: State.Logged is told of what was applied.
 	applied := p.state.ApplyHere(r)
 	if err := p.pending.push(r); err != nil {
+		p.state.ApplyAlone(r)
+		p.logged()
 		return r, Receipt{}, nil, err
 	}
 	select {
@@ -64,7 +67,9 @@ func (p *Purger) Drain(ctx context.Context) error {
 		case <-p.kept:
 		}
 		for p.Waiting() > 0 {
-			if p.Reached() == nil && p.drain(ctx) == nil {
+			// Not while there is much to be read first: a record that is not applied
+			// here in time would be appended once more.
+			if p.Reached() == nil && p.Lag() == 0 && p.drain(ctx) == nil {
 				continue
 			}
 			select {
@@ -76,10 +81,22 @@ func (p *Purger) Drain(ctx context.Context) error {
 	}
 }
 
-// drain appends the oldest of what waits. What was appended and not removed, for
-// an error or the end of the process, is appended once more: it may end too
-// much, never too little.
+// logged tells the state where nothing that was applied here waits for the log.
+func (p *Purger) logged() {
+	at := p.state.Birth() // before it is looked whether something waits
+	if p.pending.Len() == 0 {
+		p.state.Logged(at)
+	}
+}
+
+// drain appends the oldest of what waits. What was appended and not removed before
+// the process ended is appended once more: it may end too much, never too little.
+// A disk that does not let it be removed keeps the rest waiting, or the same would
+// be appended again and again.
 func (p *Purger) drain(ctx context.Context) error {
+	if err := p.remove(nil); err != nil {
+		return err
+	}
 	list, err := p.pending.oldest(drainAtOnce)
 	if err != nil {
 		return err
@@ -90,15 +107,23 @@ func (p *Purger) drain(ctx context.Context) error {
 			break
 		}
 	}
-	removed := p.pending.remove(list)
-	at := p.state.Birth()
-	if p.pending.Len() == 0 {
-		p.state.Logged(at)
+	removed := p.remove(list)
+	p.logged()
+	return cmp.Or(err, removed)
+}
+
+// remove takes away what has been appended: list, and what could not be removed
+// before.
+func (p *Purger) remove(list []kept) error {
+	p.removable = append(p.removable, list...)
+	if len(p.removable) == 0 {
+		return nil
 	}
-	if err != nil {
+	if err := p.pending.remove(p.removable); err != nil {
 		return err
 	}
-	return removed
+	p.removable = nil
+	return nil
 }
 
 func (p *Purger) drainOne(ctx context.Context, r Record) error {

@@ -23,7 +23,9 @@ type FollowerOptions struct {
 	Lease time.Duration
 	// OnApply is called after each record was applied, to free what the record
 	// ended, and returns how much that was; nil: nothing is freed. Calls of it may
-	// overlap, and come in any order.
+	// overlap, and come in any order. A record without a place that selects
+	// everything stands for those that it was not told of: they came faster than
+	// it returned, or the log had lost them before they were read here.
 	OnApply func(Record) (freed int)
 	// Observe is told how long ago a record of another instance was logged when it
 	// was applied; Changed, that the log cannot be reached, and why, or that it
@@ -46,17 +48,18 @@ type Follower struct {
 	freed chan Record   // records whose memory is to be freed
 	tried chan struct{} // closed when Run has synchronized once, or could not
 
-	mu    sync.Mutex // guards the following; records are applied under it
-	known time.Time  // when this epoch was first seen
-	head  Position   // of the log, when it was looked at last
-	away  error      // why the log was not reached the last time; nil: it was
-	tell  map[string]struct{}
-	heard map[string]Position // what other instances have reported to this one
-	moved chan struct{}       // closed at the next change of heard and of what is applied
+	mu     sync.Mutex // guards the following; records are applied under it
+	known  time.Time  // when this epoch was first seen
+	head   Position   // of the log, when it was looked at last
+	away   error      // why the log was not reached the last time; nil: it was
+	missed bool       // records did not find room in freed
+	tell   map[string]struct{}
+	heard  map[string]Position // what other instances have reported to this one
+	moved  chan struct{}       // closed at the next change of heard and of what is applied
 }
 
-// housekeeping is how many records may wait for their memory to be freed. What
-// comes beyond is freed when it is next touched, or evicted.
+// housekeeping is how many records may wait for their memory to be freed. Past
+// that everything is looked at once.
 const housekeeping = 1024
 
 // NewFollower returns a follower of log. Without a lease, the state stands where
@@ -140,6 +143,7 @@ func (f *Follower) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { f.listen(ctx) })
 	running.Go(func() { f.free(ctx) })
+	running.Go(func() { f.count(ctx) })
 	f.keep(ctx)
 	running.Wait()
 	if f.o.Lease > 0 {
@@ -193,7 +197,7 @@ func (f *Follower) Wake() {
 // sync reports and reads until this instance is up to date.
 func (f *Follower) sync(ctx context.Context) error {
 	for idle := 0; ; {
-		report := f.report()
+		asked, report := f.state.Birth(), f.report()
 		// The lease counts from before the report is sent: the answer may take
 		// longer than all of it.
 		sent := time.Now()
@@ -204,7 +208,7 @@ func (f *Follower) sync(ctx context.Context) error {
 			}
 			return err
 		}
-		done := f.take(&answer, sent)
+		done := f.take(&answer, sent, asked)
 		if len(answer.Records) == 0 {
 			idle++
 		}
@@ -257,8 +261,9 @@ func (f *Follower) reached(err error, tell []string) {
 }
 
 // take applies what the log has answered, and takes the lease where it was
-// granted. It reports whether this instance has applied all that there was.
-func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
+// granted. It reports whether this instance has applied all that there was. Sent
+// and asked are the time and the birth at which the log was asked.
+func (f *Follower) take(s *Synced, sent time.Time, asked Birth) (done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.head = s.Head
@@ -269,6 +274,9 @@ func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
 	}
 	if applied.Epoch != s.Head.Epoch || applied.Seq < s.Floor {
 		f.state.Begin(Position{s.Head.Epoch, s.Floor})
+		if applied.Epoch != 0 {
+			f.hand(everything())
+		}
 	}
 	for _, r := range s.Records {
 		f.next(r)
@@ -277,6 +285,7 @@ func (f *Follower) take(s *Synced, sent time.Time) (done bool) {
 	if applied.Epoch != s.Head.Epoch || applied.Seq < s.Head.Seq {
 		return false
 	}
+	f.state.caughtUp(asked)
 	if s.Granted {
 		f.state.lend(sent.Add(f.o.Lease))
 	}
@@ -305,11 +314,31 @@ func (f *Follower) next(r Record) (birth Birth, done bool) {
 	if f.o.Observe != nil {
 		f.o.Observe(time.Since(r.At))
 	}
+	f.hand(r)
+	return birth, true
+}
+
+// everything stands for records that OnApply was not told of.
+func everything() Record { return Record{At: time.Now(), Selectors: []Selector{{Kind: KindAll}}} }
+
+// hand has the memory freed of what r has ended. The caller holds the lock.
+func (f *Follower) hand(r Record) {
 	select {
 	case f.freed <- r:
 	default:
+		f.missed = true // and so there is something in freed, behind which that is seen
 	}
-	return birth, true
+}
+
+// hasMissed reports whether records were not handed on, once all that were have
+// been taken.
+func (f *Follower) hasMissed() (missed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.freed) == 0 {
+		missed, f.missed = f.missed, false
+	}
+	return missed
 }
 
 // change wakes those who wait for what is applied or heard. The caller holds the
@@ -326,8 +355,12 @@ func (f *Follower) free(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-f.freed:
-			if f.o.OnApply != nil {
-				f.o.OnApply(r)
+			if f.o.OnApply == nil {
+				continue
+			}
+			f.o.OnApply(r)
+			if f.hasMissed() {
+				f.o.OnApply(everything())
 			}
 		}
 	}

@@ -372,6 +372,31 @@ func TestPurgesWaitForALogThatIsAway(t *testing.T) {
 	})
 }
 
+// A log that takes long to be read gets what waits for it once, and not again
+// and again while it is read.
+func TestWhatWaitsIsAppendedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const missed = 20 * page
+		log := NewMemLogOf(2 * missed)
+		a := follow(t, "a", log, openPending(t, t.TempDir(), 3))
+		defer a.stop()
+		settle()
+		a.log.down.Store(true)
+		a.purge(t, purgeOf(x))
+		for range missed {
+			if _, err := log.Append(t.Context(), Record{Selectors: []Selector{{KindTag, "t"}}}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.log.slow.Store(int64(time.Second))
+		a.log.down.Store(false)
+		time.Sleep(time.Minute)
+		if got := log.Head().Seq; a.Waiting() != 0 || got != missed+1 {
+			t.Errorf("%d wait, and the log has %d records, want %d", a.Waiting(), got, missed+1)
+		}
+	})
+}
+
 func TestWhatWaitsSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, dir := NewMemLogOf(1000), t.TempDir()

@@ -14,9 +14,10 @@ import (
 // memory freed, waits for the others, and answers with a [Receipt].
 type Purger struct {
 	*Follower
-	pending *Pending                         // nil: without the log nothing can be purged
-	kept    chan struct{}                    // tells Drain that something waits
-	counts  [kinds][strategies]atomic.Uint64 // selectors logged
+	pending   *Pending                         // nil: without the log nothing can be purged
+	kept      chan struct{}                    // tells Drain that something waits
+	removable []kept                           // in pending, but in the log too; of Drain
+	counts    [kinds][strategies]atomic.Uint64 // selectors logged
 }
 
 // NewPurger returns the purger of an instance that is alone with its log and its
@@ -143,7 +144,7 @@ func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 	if err != nil {
 		if purge.Happened {
 			r.At = time.Now()
-			p.state.ApplyHere(r)
+			p.state.ApplyAlone(r)
 		}
 		return Receipt{}, err
 	}
@@ -177,10 +178,10 @@ func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting
 		}
 		err = errors.New("what is before it in the log could not be read")
 	}
+	p.Wake()
 	if p.pending == nil {
 		return r, Receipt{}, nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
-	p.Wake()
 	return p.keepFor(r)
 }
 

@@ -134,11 +134,15 @@ func (l *RedisLog) node(ctx context.Context) (*redis.Client, error) {
 	return nil, fmt.Errorf("a client of type %T cannot wait for replicas", l.o.Client)
 }
 
+// pageBytes is about how much of records Sync returns at most. A record that
+// names thousands of URLs has hundreds of kilobytes.
+const pageBytes = 1 << 20
+
 // Sync implements Log.
 func (l *RedisLog) Sync(ctx context.Context, r Report) (Synced, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.o.Timeout)
 	defer cancel()
-	args := []any{word(), r.ID, r.Applied.Epoch.String(), uint64(r.Applied.Seq), r.Lease.Milliseconds(), page}
+	args := []any{word(), r.ID, r.Applied.Epoch.String(), uint64(r.Applied.Seq), r.Lease.Milliseconds(), page, pageBytes}
 	for _, id := range r.Tell {
 		args = append(args, l.channelOf(id))
 	}

@@ -77,7 +77,21 @@ type State struct {
 	// unlogged are the ticks of the first and the last purge here that the log does
 	// not hold yet; 0: it holds all.
 	unlogged struct{ first, last uint64 }
+	lost     lost
 }
+
+// lost are the purges here that the log will never hold. What was born elsewhere
+// counts as born before all of them, up to a position that the log had after the
+// last of them.
+type lost struct {
+	first, last uint64 // ticks; 0: there are none
+	at          int64  // of the last; see row
+	open        bool   // the log has not been read since: that position is not known yet
+	until       Seq
+}
+
+// covers reports whether what was born elsewhere at seq may be older than they are.
+func (l *lost) covers(seq Seq) bool { return l.first > 0 && (l.open || seq <= l.until) }
 
 // pattern is a selector that must be compared with each URI.
 type pattern struct {
@@ -149,6 +163,9 @@ func (s *State) begin(at Position) {
 	here := s.Birth()
 	switch {
 	case at.Epoch != here.Epoch:
+		if !s.lost.open {
+			s.lost = lost{} // all of this epoch is younger
+		}
 		s.segments = append(s.segments[:0], segment{at.Seq, here.tick + 1})
 	case at.Seq > here.Seq:
 		s.floor = here.tick + 1
@@ -198,16 +215,44 @@ func (s *State) Apply(r Record) Birth {
 // got one it is applied again, and hits what was born in between once more: too
 // much, never too little.
 func (s *State) ApplyHere(r Record) Birth {
+	return s.applyHere(&r, func(tick uint64) {
+		if s.unlogged.last = tick; s.unlogged.first == 0 {
+			s.unlogged.first = tick
+		}
+	})
+}
+
+// ApplyAlone is ApplyHere for a record that will never be in the log.
+func (s *State) ApplyAlone(r Record) Birth {
+	return s.applyHere(&r, func(tick uint64) {
+		if s.lost.last, s.lost.at, s.lost.open = tick, r.At.UnixNano(), true; s.lost.first == 0 {
+			s.lost.first = tick
+		}
+	})
+}
+
+// applyHere makes a record count that has no place in the log; note takes note of
+// its tick.
+func (s *State) applyHere(r *Record, note func(tick uint64)) Birth {
 	compiled := compileAll(r.Selectors)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tick := s.tick.Load() + 1
-	s.remember(&r, compiled, tick)
-	if s.unlogged.last = tick; s.unlogged.first == 0 {
-		s.unlogged.first = tick
-	}
+	s.remember(r, compiled, tick)
+	note(tick)
 	s.stand(s.Applied(), tick)
 	return s.Birth()
+}
+
+// caughtUp says that the log had nothing behind what is applied when it answered
+// a question that was asked at a birth: what is born elsewhere behind that is
+// younger than all that was purged here by then.
+func (s *State) caughtUp(asked Birth) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost.open && s.lost.last <= asked.tick {
+		s.lost.open, s.lost.until = false, s.Applied().Seq
+	}
 }
 
 // Logged says that all that was given to ApplyHere up to a birth is in the log
@@ -321,5 +366,8 @@ func (s *State) Prune(before time.Time) int {
 		s.patterns = slices.Clone(s.patterns[old:])
 	}
 	s.floor = max(s.floor, forgotten)
+	if s.lost.at < before.UnixNano() {
+		s.lost = lost{}
+	}
 	return n + old
 }

@@ -29,8 +29,7 @@ func (f *Follower) wait(a *Appended) *waiting {
 			w.lease = max(w.lease, m.Lease)
 		}
 	}
-	// Clocks may differ in their rates by a twentieth.
-	w.lease += w.lease / 20
+	w.lease = withMargin(w.lease)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w.young = f.o.Lease > 0 && (f.state.Applied().Epoch != w.at.Epoch || w.since.Sub(f.known) < w.lease)

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/cacheproxy/cacheproxy/cache"
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
 	"github.com/cacheproxy/cacheproxy/tiers"
@@ -58,7 +59,8 @@ func ExampleMiddleware() {
 	// hit
 }
 
-// The same with Redis behind memory.
+// The same with Redis behind memory. All programs with this prefix share what they store, and the log of purges: a purge in one holds
+// in the memory of all.
 func ExampleNewMiddleware_redis() {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", ContextTimeoutEnabled: true})
 	defer client.Close()
@@ -66,8 +68,13 @@ func ExampleNewMiddleware_redis() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	purging := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", ContextTimeoutEnabled: true})
+	defer purging.Close()
 	m, err := proxy.NewMiddleware(proxy.MiddlewareOptions{
 		Cache: cache.Options{MaxBytes: 256 << 20, MaxVariants: 32, Remote: remote},
+		Purges: invalidation.NewRedisLog(invalidation.RedisOptions{
+			Client: purging, Prefix: "shop", MaxRecords: 100_000, MaxAge: 24 * time.Hour, Timeout: 500 * time.Millisecond,
+		}),
 	})
 	if err != nil {
 		log.Fatal(err)

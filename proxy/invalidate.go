@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
@@ -82,19 +83,23 @@ func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (
 		return nil, err
 	}
 	r := &Receipt{Receipt: receipt, Selected: len(n.purge.Selectors)}
-	var hot [][16]byte
+	here := p.drops.of(receipt.Position)
+	var renewed [][16]byte
 	if ends || n.purge.Strategy == invalidation.Smart {
 		for _, key := range n.keys {
 			d := p.cache.DropKey(key)
 			r.Freed += d.Freed
-			hot = append(hot, d.Hot...)
+			for _, hot := range d.Hot {
+				if !slices.Contains(here.hot, hot) {
+					renewed = append(renewed, hot)
+				}
+			}
 		}
 	}
-	for _, key := range hot {
+	for _, key := range renewed {
 		renewals = append(renewals, p.renewalsUnder(key)...)
 	}
-	here := p.drops.of(receipt.Position)
-	r.Hot = here.hot + len(hot)
+	r.Hot = len(here.hot) + len(renewed)
 	r.Refreshing = here.refreshing + p.renew(renewals)
 	return r, nil
 }
@@ -134,12 +139,48 @@ func (p *Plan) keys(v *view, target *rfc9111.Target) [][16]byte {
 // is called once for each record that was applied.
 func (p *Proxy) Applied(r invalidation.Record) (freed int) {
 	d := p.cache.Drop(r)
-	if len(d.Hot) > 0 {
+	freed, hot := p.dropURLs(&r)
+	for _, key := range d.Hot {
+		if !slices.Contains(hot, key) {
+			hot = append(hot, key)
+		}
+	}
+	if len(hot) > 0 {
 		var renewals []renewal
-		for _, key := range d.Hot {
+		for _, key := range hot {
 			renewals = append(renewals, p.renewalsUnder(key)...)
 		}
-		p.drops.note(applied{at: r.Position, hot: len(d.Hot), refreshing: p.renew(renewals)})
+		p.drops.note(applied{at: r.Position, hot: hot, refreshing: p.renew(renewals)})
 	}
-	return d.Freed
+	return freed + d.Freed
+}
+
+// dropURLsTime is how long dropURLs looks for what a record has ended. The rest is freed when it is touched, or evicted.
+const dropURLsTime = 5 * time.Millisecond
+
+// dropURLs does what Cache.Drop leaves out: it frees what is stored under the URLs that a record names, as far as their keys follow from
+// them, and returns how many responses that was and which keys are hot.
+func (p *Proxy) dropURLs(r *invalidation.Record) (freed int, hot [][16]byte) {
+	if r.Strategy != invalidation.Immediate && r.Strategy != invalidation.Smart {
+		return 0, nil
+	}
+	until := time.Now().Add(dropURLsTime)
+	plan, anybody := p.plan.Load(), view{header: http.Header{}, method: http.MethodGet}
+	for _, s := range r.Selectors {
+		if s.Kind != invalidation.KindURL {
+			continue
+		}
+		t, err := parseOrderURL(s.Value)
+		if err != nil {
+			continue // its route keeps the host out of the key, and so nobody knows which route that is
+		}
+		for _, key := range plan.keysOf(&t, &anybody) {
+			d := p.cache.DropKey(key)
+			freed, hot = freed+d.Freed, append(hot, d.Hot...)
+		}
+		if time.Now().After(until) {
+			break
+		}
+	}
+	return freed, hot
 }

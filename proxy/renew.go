@@ -124,8 +124,9 @@ type drops struct {
 
 // applied is what a record has done here.
 type applied struct {
-	at              invalidation.Position
-	hot, refreshing int
+	at         invalidation.Position
+	hot        [][16]byte // keys
+	refreshing int
 }
 
 func (d *drops) note(a applied) {

@@ -68,7 +68,7 @@ func TestKeysHoldAFewFields(t *testing.T) {
 // TestEveryKeyBeginsWithThePrefix: an administrator gives an ACL user the keys of one prefix.
 func TestEveryKeyBeginsWithThePrefix(t *testing.T) {
 	server := redistest.Start(t)
-	server.Do("ACL", "SETUSER", "cache", "on", ">secret", "~shop:*", "&shop:*", "+hmget", "+evalsha", "+eval", "+ping", "+hello", "+subscribe",
+	server.Do("ACL", "SETUSER", "cache", "on", ">secret", "resetchannels", "~shop:*", "&shop:*", "+hmget", "+evalsha", "+eval", "+ping", "+hello", "+subscribe",
 		"+hget", "+hset", "+hdel", "+unlink", "+pexpire", "+pttl", "+get", "+set", "+del", "+publish")
 	client := clientOf(t, redis.UniversalOptions{Addrs: []string{server.Addr}, Username: "cache", Password: "secret"})
 	backendtest.Test(t, tiers.NewRedis(client, "shop", 8))

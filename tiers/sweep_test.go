@@ -342,7 +342,7 @@ func TestOnlyWhatCanBeSweptIs(t *testing.T) {
 func TestRedisIsSweepable(t *testing.T) {
 	t.Run("single", func(t *testing.T) {
 		server := redistest.Start(t)
-		server.Do("ACL", "SETUSER", "cache", "on", ">secret", "~sh[o]p:*", "&shop:*", "~sh\\[o\\]p:*", "+hmget", "+evalsha", "+eval", "+ping", "+hello",
+		server.Do("ACL", "SETUSER", "cache", "on", ">secret", "resetchannels", "~sh[o]p:*", "&shop:*", "~sh\\[o\\]p:*", "+hmget", "+evalsha", "+eval", "+ping", "+hello",
 			"+hget", "+hset", "+hdel", "+unlink", "+pexpire", "+pttl", "+get", "+set", "+del", "+publish", "+scan", "+hstrlen")
 		server.Do("HSET", "shop:{foreign}", "i", "{}")
 		sweepable(t, clientOf(t, redis.UniversalOptions{Addrs: []string{server.Addr}, Username: "cache", Password: "secret"}))

@@ -185,7 +185,7 @@ func (s *server) look(ctx context.Context) {
 	defer cancel()
 	var memory, evicted atomic.Int64
 	ask := func(ctx context.Context, c *redis.Client) error {
-		text, err := c.Info(ctx, "memory", "stats").Result()
+		text, err := c.Info(ctx).Result() // all sections: before version 7 one cannot ask for two
 		if err == nil {
 			s.policy.Do(func() { s.evicts(infoText(text, "maxmemory_policy")) })
 			memory.Add(infoNumber(text, "used_memory"))

@@ -124,7 +124,7 @@ func TestRedisWithTLSAndAUser(t *testing.T) {
 	caFile := filepath.Join(dir, "ca.crt")
 	writeFile(t, caFile, authority.pem)
 	server, tlsAddr := redistest.StartTLS(t, filepath.Join(dir, "redis.crt"), filepath.Join(dir, "redis.key"))
-	server.Do("ACL", "SETUSER", "cache", "on", ">two words", "~*", "&*", "+@all")
+	server.Do("ACL", "SETUSER", "cache", "on", ">two words", "~*", "allchannels", "+@all")
 	origin := newPages(t)
 	a := start(t, withRedis(origin.URL, fmt.Sprintf("addresses: [%q], username: cache, password: two words, timeout: 1s, tls: { ca_file: %q }", tlsAddr, caFile)))
 	a.body("/p", "uri-miss")

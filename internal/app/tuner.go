@@ -83,8 +83,7 @@ func (a *App) newTuner() *tuner {
 			{Name: "/memory/classes/heap/released:bytes"},
 			{Name: "/memory/classes/heap/free:bytes"},
 			{Name: "/memory/classes/heap/objects:bytes"},
-			{Name: "/cpu/classes/gc/total:cpu-seconds"},
-			{Name: "/cpu/classes/user:cpu-seconds"},
+			{Name: "/cpu/classes/gc/total:cpu-seconds"}, // as of the last cycle
 		},
 		setLimit:  debug.SetMemoryLimit,
 		setGCRate: debug.SetGCPercent,
@@ -109,13 +108,13 @@ func (t *tuner) run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(tuneEvery)
 	defer tick.Stop()
-	var collector, rest float64
+	var collector, all float64
 	for {
 		metrics.Read(t.figures)
 		value := func(i int) int64 { return int64(t.figures[i].Value.Uint64()) }
-		nowCollector, nowRest := t.figures[5].Value.Float64(), t.figures[6].Value.Float64()
-		t.load.add(nowCollector-collector, nowRest-rest)
-		collector, rest = nowCollector, nowRest
+		nowCollector, nowAll := t.figures[5].Value.Float64(), processorSeconds()
+		t.load.add(nowCollector-collector, nowAll-all-(nowCollector-collector))
+		collector, all = nowCollector, nowAll
 		t.tune(value(0), value(1)-value(2)-value(3)-value(4))
 		select {
 		case <-ctx.Done():
@@ -156,6 +155,6 @@ func differs(a, b, parts int64) bool { return a > b+b/parts || a < b-b/parts }
 // mostRoom is how much the heap may grow while live bytes of it are alive: Go's own choice, as far as that leaves the process within
 // its bounds.
 func mostRoom(budget, live int64) int64 {
-	least := budget * 18 / 100
-	return max(least, min(live, budget+least-live), leastRoom)
+	beyond := budget * 18 / 100
+	return max(min(live, max(beyond, budget+beyond-live)), leastRoom)
 }

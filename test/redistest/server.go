@@ -49,8 +49,11 @@ func start(t testing.TB, addr string, args ...string) *Server {
 	s := &Server{Addr: addr, t: t, dir: t.TempDir(), binary: binary(t)}
 	s.args = append([]string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no", "--daemonize", "no",
-		"--logfile", filepath.Join(s.dir, "log"), "--enable-debug-command", "local", "--repl-diskless-sync-delay", "0",
+		"--logfile", filepath.Join(s.dir, "log"), "--repl-diskless-sync-delay", "0",
 	}, args...)
+	if !isOld(t) {
+		s.args = append(s.args, "--enable-debug-command", "local") // older ones always do
+	}
 	s.client = redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: 5 * time.Second})
 	t.Cleanup(func() {
 		s.client.Close()
@@ -82,6 +85,17 @@ func binary(t testing.TB) string {
 		t.Fatalf("%s is not installed; test/needs.sh redis-server installs it: %v", name, err)
 	}
 	return path
+}
+
+// isOld reports whether the server is Redis 6.2, which lacks some options that
+// tests use.
+func isOld(t testing.TB) bool {
+	t.Helper()
+	text, err := exec.Command(binary(t), "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(text), " v=6.")
 }
 
 func (s *Server) run() {
@@ -139,7 +153,8 @@ func (s *Server) Do(args ...any) any {
 }
 
 // Commands returns how often each command was called since the last
-// ResetCommands, those within scripts included.
+// ResetCommands, those within scripts included. Subcommands count as their
+// command: older servers do not tell them apart.
 func (s *Server) Commands() map[string]int {
 	s.t.Helper()
 	text, _ := s.Do("INFO", "commandstats").(string)
@@ -150,7 +165,9 @@ func (s *Server) Commands() map[string]int {
 			continue
 		}
 		count, _, _ := strings.Cut(rest, ",")
-		calls[strings.TrimPrefix(name, "cmdstat_")], _ = strconv.Atoi(count) // Redis writes a number
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "cmdstat_"), "|")
+		n, _ := strconv.Atoi(count) // Redis writes a number
+		calls[name] += n
 	}
 	return calls
 }
@@ -182,18 +199,26 @@ type Cluster struct {
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	const nodes, slots = 3, 16384
-	c := &Cluster{Addrs: process.FreeAddrs(t, nodes)}
-	for _, addr := range c.Addrs {
-		bus := process.FreeAddrs(t, 1)[0]
-		_, port, _ := net.SplitHostPort(bus)
-		c.Servers = append(c.Servers, start(t, addr, "--cluster-enabled", "yes", "--cluster-port", port, "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"))
+	c := &Cluster{}
+	var buses []string
+	for range nodes {
+		addr, bus := clusterPorts(t)
+		args := []string{"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"}
+		if !isOld(t) {
+			args = append(args, "--cluster-port", bus)
+		}
+		c.Addrs, buses = append(c.Addrs, addr), append(buses, bus)
+		c.Servers = append(c.Servers, start(t, addr, args...))
 	}
 	for i, s := range c.Servers {
-		s.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/nodes, (i+1)*slots/nodes-1)
+		own := []any{"CLUSTER", "ADDSLOTS"}
+		for slot := i * slots / nodes; slot < (i+1)*slots/nodes; slot++ {
+			own = append(own, slot)
+		}
+		s.Do(own...)
 		host, port, _ := net.SplitHostPort(c.Servers[0].Addr)
 		if i > 0 {
-			bus := c.Servers[0].Do("CONFIG", "GET", "cluster-port")
-			s.Do("CLUSTER", "MEET", host, port, fmt.Sprint(valueOf(bus)))
+			s.Do("CLUSTER", "MEET", host, port, buses[0])
 		}
 	}
 	for _, s := range c.Servers {
@@ -205,19 +230,21 @@ func StartCluster(t testing.TB) *Cluster {
 	return c
 }
 
-// valueOf returns the value in the answer to CONFIG GET.
-func valueOf(answer any) any {
-	switch a := answer.(type) {
-	case map[any]any:
-		for _, v := range a {
-			return v
+// clusterPorts returns the address of a node, and the port of its bus, which an
+// old server does not let one choose.
+func clusterPorts(t testing.TB) (addr, bus string) {
+	t.Helper()
+	for {
+		addrs := process.FreeAddrs(t, 2)
+		if _, bus, _ = net.SplitHostPort(addrs[1]); !isOld(t) {
+			return addrs[0], bus
 		}
-	case []any:
-		if len(a) == 2 {
-			return a[1]
+		const apart = 10_000
+		_, port, _ := net.SplitHostPort(addrs[0])
+		if n, _ := strconv.Atoi(port); n+apart < 1<<16 {
+			return addrs[0], strconv.Itoa(n + apart)
 		}
 	}
-	return answer
 }
 
 // Sentinels are a master, its replica, and three sentinels that watch them.
@@ -233,7 +260,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	s := &Sentinels{Name: "cache", Master: Start(t)}
 	host, port, _ := net.SplitHostPort(s.Master.Addr)
-	s.Replica = Start(t, "--replicaof", host+" "+port)
+	s.Replica = Start(t, "--replicaof", host, port)
 	await(t, "the replica follows", func() bool {
 		info, err := s.Replica.client.Info(t.Context(), "replication").Result()
 		return err == nil && strings.Contains(info, "master_link_status:up")
