@@ -66,6 +66,14 @@ func TestDoors(t *testing.T) {
 		{"BAN", "/", []string{"X-Url: .*"}, ""},
 		{"BAN", "/", []string{"X-Cache-Tags: (^|,)(b|d)(,|$)"}, "/a/c"},
 		{"BAN", "/", []string{"X-Host: ^other"}, "/a/b /a/c /d"},
+		{"PURGEKEYS", "/", []string{"Xkey-Purge: a none"}, "/d"},
+		{"PURGETAGS", "/", []string{"X-Cache-Tags: b,d"}, "/a/c"},
+		{"PURGE", "/", []string{"Clear-Cache: true"}, ""},
+		{"PURGE", "/a/.*", []string{"X-Purge-Method: regex"}, "/d"},
+		{"PURGE", "/.*", []string{"X-Purge-Method: regex"}, ""},
+		{"PURGE", "/b", []string{"X-Purge-Method: regex"}, "/a/b /a/c /d"},
+		{"PURGE", "/.*", []string{"X-Purge-Method: regex", "Host: other.example"}, "/a/b /a/c /d"},
+		{"PURGE", "/d", []string{"X-Purge-Method: default"}, "/a/b /a/c"},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+strings.Join(tt.fields, ", "), func(t *testing.T) {
 			o := newShop(t, tagShop)
@@ -95,7 +103,8 @@ func TestWrongOrders(t *testing.T) {
 	}{
 		{"PURGE", "X-Purge-Strategy: hard"}, {"PURGE", "X-Purge-Strategy: ttl=x"}, {"PURGE", "X-Purge-Wait: some"},
 		{"PURGE", "X-Purge-Timeout: soon"}, {"PURGE", "X-Purge-Timeout: -1s"}, {"PURGE", "Xkey: ,"}, {"PURGE", "X-Purge-Pattern: re:("},
-		{"BAN", "X-Url: ("}, {"BAN", "X-Nothing: 1"},
+		{"BAN", "X-Url: ("}, {"BAN", "X-Nothing: 1"}, {"PURGEKEYS", "X-Nothing: 1"}, {"PURGETAGS", "X-Cache-Tags: ,"},
+		{"PURGE", "Clear-Cache: no"}, {"PURGE", "X-Purge-Method: tags"},
 	} {
 		a := r.do(tt.method, "/a/b", tt.field)
 		if a.status != 400 || a.header.Get("Content-Type") != "application/problem+json" {
@@ -104,7 +113,7 @@ func TestWrongOrders(t *testing.T) {
 	}
 	r.want(r.get("/a/b"), 200, "answer 1", "hit")
 	denied := newRig(t, o.URL, nil, func(p *proxy.Plan, _ *rules.Options) { p.PurgeAllow = nil })
-	for _, method := range []string{"PURGE", "BAN", "REFRESH"} {
+	for _, method := range []string{"PURGE", "BAN", "REFRESH", "PURGEKEYS", "PURGETAGS"} {
 		if a := denied.do(method, "/a/b"); a.status != 403 || denied.lastReport().Reason.String() != "purge-denied" {
 			t.Errorf("%s: %d", method, a.status)
 		}
