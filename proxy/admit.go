@@ -31,7 +31,7 @@ func (f *fill) admit(status int) {
 		addVary(header, "Accept-Encoding") // the origin was asked for what one client accepts, which is not done for others
 	}
 	labels, over := f.plan.label(&f.view, header, nil, f.p.dependencies)
-	f.tags, f.tagNames = f.p.cache.Hashes(labels)
+	f.Names = f.p.cache.Names(labels)
 	x := f.exchange(status, header)
 	h := &head{
 		status: status, header: header, length: contentLength(header), labels: labels,

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -114,7 +115,7 @@ func (r *resolver) followURL(at *rfc9111.Target) {
 }
 
 // declare notes in the graph what a response for target that is to be stored depends on, and, where others depend on it, by which
-// tags it can be purged: whoever purges them purges the others too. Where the graph is full the reason says so.
+// tags and groups it can be purged: whoever purges them purges the others too. Where the graph is full the reason says so.
 func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, until time.Time) rfc9111.Reason {
 	if len(l.Depends) == 0 && p.dependencies.Len() == 0 {
 		return rfc9111.ReasonNone
@@ -122,10 +123,7 @@ func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, unt
 	for _, uri := range plan.bareURIs(target) {
 		nodes := l.Depends
 		if p.dependencies.Wanted("url:" + uri) {
-			nodes = slices.Clone(nodes)
-			for _, tag := range l.AllTags() {
-				nodes = append(nodes, "tag:"+tag)
-			}
+			nodes = slices.Concat(nodes, l.Nodes())
 		}
 		if len(nodes) == 0 {
 			continue
@@ -134,7 +132,37 @@ func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, unt
 			return rfc9111.ReasonTags
 		}
 	}
+	for _, node := range l.Depends {
+		if uri, isURL := strings.CutPrefix(node, "url:"); isURL && !p.declareStored(plan, target, uri) {
+			return rfc9111.ReasonTags
+		}
+	}
 	return rfc9111.ReasonNone
+}
+
+// declareStored declares of what is in memory for uri, on which a response for target depends, by which tags and groups it can be
+// purged. When it was stored nobody may have depended on it. It reports whether there was room.
+func (p *Proxy) declareStored(plan *Plan, target *rfc9111.Target, uri string) bool {
+	url := uri
+	if path, ok := strings.CutPrefix(uri, "///"); ok { // its route keeps the host out of the key
+		url = "//" + target.Host + "/" + path
+	}
+	t, err := parseOrderURL(url)
+	if err != nil {
+		return true // no request can be for it
+	}
+	anybody := view{header: http.Header{}, method: http.MethodGet}
+	for _, key := range plan.keysOf(&t, &anybody) {
+		for _, e := range p.cache.Under(key) {
+			labels, facts := e.Labels(), e.Facts()
+			known := p.dependencies.Of(uri)
+			nodes := slices.DeleteFunc(labels.Nodes(), func(node string) bool { return slices.Contains(known, node) })
+			if len(nodes) > 0 && p.dependencies.Declare(uri, nodes, facts.Retain) != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Dependencies returns the graph of what responses have declared.

@@ -3,10 +3,12 @@ package proxy_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
@@ -281,6 +283,98 @@ func TestDependencies(t *testing.T) {
 		if left := cachedIn(r, paths...); left != want {
 			t.Errorf("PURGE %s %q left %q, want %q (%+v)", tt.path, tt.field, left, want, got)
 		}
+	}
+}
+
+// TestWhateverPurgesAThing: purges what is made of it too, by whatever name it was purged, and in whichever order they were stored.
+func TestWhateverPurgesAThing(t *testing.T) {
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		switch q.URL.Path {
+		case "/home":
+			plain("Cache-Control: max-age=600", "X-Cache-Depends-On: url:/list")(w, q, n)
+		case "/page":
+			plain("Cache-Control: max-age=600", "X-Cache-Depends-On: tag:prices")(w, q, n)
+		default:
+			plain("Cache-Control: max-age=600", "Xkey: prices", `Cache-Groups: "lists"`)(w, q, n)
+		}
+	})
+	for _, order := range [][]string{{"/list", "/home", "/page"}, {"/page", "/home", "/list"}} {
+		for _, tt := range []struct {
+			name  string
+			order proxy.Order
+			left  string
+		}{
+			{"url", proxy.Order{URLs: []string{"HOST/list"}}, "/page"},
+			{"key", proxy.Order{Keys: []string{"KEY"}}, "/page"},
+			{"tag", proxy.Order{Tags: []string{"prices"}}, ""},
+			{"group", proxy.Order{Groups: []string{"lists"}}, "/page"},
+			{"group of an origin", proxy.Order{Groups: []string{"http://HOST lists"}}, "/page"},
+			{"pattern", proxy.Order{Patterns: []string{"/li*"}}, "/page"},
+			{"pattern with host", proxy.Order{Patterns: []string{"127.0.0.1/li**"}}, "/page"},
+			{"regular expression", proxy.Order{Patterns: []string{"re:/list$"}}, "/page"},
+			{"another pattern", proxy.Order{Patterns: []string{"/other/**"}}, "/list /home /page"},
+		} {
+			r := newRig(t, o.URL, nil, tagged)
+			host := strings.TrimPrefix(r.URL, "http://")
+			for _, p := range order {
+				r.get(p)
+			}
+			for i := range tt.order.URLs {
+				tt.order.URLs[i] = strings.Replace(tt.order.URLs[i], "HOST", host, 1)
+			}
+			for i := range tt.order.Groups {
+				tt.order.Groups[i] = strings.Replace(tt.order.Groups[i], "HOST", host, 1)
+			}
+			for i := range tt.order.Keys {
+				tt.order.Keys[i] = r.explained("/list").Key
+			}
+			if _, err := r.proxy.Invalidate(t.Context(), &tt.order); err != nil {
+				t.Fatal(err)
+			}
+			if left := cachedIn(r, "/list", "/home", "/page"); left != tt.left {
+				t.Errorf("stored as %v, purged by %s: left %q, want %q", order, tt.name, left, tt.left)
+			}
+		}
+		for _, tt := range []struct{ field, left string }{
+			{"X-Url: ^/list$", "/page"}, {"X-Cache-Tags: ^prices$", ""}, {"X-Url: ^/other", "/list /home /page"},
+		} {
+			r := newRig(t, o.URL, nil, tagged)
+			for _, p := range order {
+				r.get(p)
+			}
+			r.order("BAN", "/", tt.field)
+			if left := cachedIn(r, "/list", "/home", "/page"); left != tt.left {
+				t.Errorf("stored as %v, banned by %s: left %q, want %q", order, tt.field, left, tt.left)
+			}
+		}
+	}
+}
+
+// unreachable is what instances share, and cannot be asked.
+type unreachable struct{}
+
+func (unreachable) Declare(context.Context, string, []string, time.Time) error {
+	return errors.New("away")
+}
+
+func (unreachable) Dependents(context.Context, []string) ([][]string, error) {
+	return nil, errors.New("away")
+}
+
+// TestAPurgeThatMayHaveMissedSomethingIsNotComplete: it holds for what it names, but nobody knows what else was to go.
+func TestAPurgeThatMayHaveMissedSomethingIsNotComplete(t *testing.T) {
+	o := newShop(t, tagShop)
+	r := newRig(t, o.URL, nil, tagged)
+	r.proxy.Dependencies().Share(unreachable{})
+	r.get("/a")
+	for wait, status := range map[string]int{"all": 202, "local": 200, "none": 200} {
+		a := r.do("PURGE", "/", "Xkey: a", "X-Purge-Wait: "+wait)
+		if a.status != status || !strings.Contains(a.body, `"complete":false`) {
+			t.Errorf("wait=%s: %d %s", wait, a.status, a.body)
+		}
+	}
+	if left := cachedIn(r, "/a"); left != "" {
+		t.Errorf("left %q", left)
 	}
 }
 

@@ -44,7 +44,7 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidat
 	}
 	delete(h, dependsOn)
 	delete(h, invalidateTags)
-	if !read || overLimits(l, v.route.MaxTags) {
+	if !read || len(l.Depends) >= maxResolved || overLimits(l, v.route.MaxTags) {
 		return l, rfc9111.ReasonTags
 	}
 	return l, rfc9111.ReasonNone
