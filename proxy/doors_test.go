@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -420,6 +421,38 @@ func TestWritesInvalidate(t *testing.T) {
 		if left := cachedIn(r, paths...); left != tt.left {
 			t.Errorf("%s %q answered with %d: left %q, want %q", tt.method, tt.fields, tt.status, left, tt.left)
 		}
+	}
+}
+
+// TestAWriteIsNeverForgotten: whatever the origin's answer to a write names beside, what it has changed goes.
+func TestAWriteIsNeverForgotten(t *testing.T) {
+	many := make([]string, invalidation.MaxSelectors+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("%x", i)
+	}
+	for name, field := range map[string]string{
+		"a group without a name": `Cache-Group-Invalidation: ""`,
+		"more tags than a purge": "X-Invalidate-Tags: " + strings.Join(many, ","),
+		"a tag of all sizes":     "X-Invalidate-Tags: " + strings.Repeat("a", invalidation.MaxValue+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+				if q.Method != "GET" {
+					name, value, _ := strings.Cut(field, ": ")
+					w.Header().Set(name, value)
+					return
+				}
+				tagShop(w, q, n)
+			})
+			r := newRig(t, o.URL, nil, tagged)
+			r.get("/a")
+			if a := r.do("POST", "/a"); a.status != 200 {
+				t.Fatalf("%d %s", a.status, a.cacheStatus())
+			}
+			if left := cachedIn(r, "/a"); left != "" {
+				t.Errorf("left %q", left)
+			}
+		})
 	}
 }
 
