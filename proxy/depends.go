@@ -15,7 +15,7 @@ import (
 // maxDeclarations is how many URLs may have said what they depend on. Beyond it such responses are not stored.
 const maxDeclarations = 100_000
 
-// maxResolved bounds the nodes that one response depends on, directly or not, before the limit on its labels is applied.
+// maxResolved bounds the nodes that one response depends on, directly or not. One that reaches it is not stored.
 const maxResolved = 1000
 
 // dependencies reads lines of X-Cache-Depends-On. ok is false where one of their members cannot be read.

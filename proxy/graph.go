@@ -11,11 +11,11 @@ import (
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
-// Graph is what depends on something, and what that depends on. A node is "tag:NAME", "url:" and a URL without its scheme, or
-// "route:NAME": all responses of a route.
+// Graph is what depends on something, and what that depends on. A node is one of [invalidation.Dependencies], or "route:NAME": all
+// responses of a route.
 type Graph struct {
 	Of        string   `json:"of"`
-	DependsOn []string `json:"depends_on"` // as far as a response has declared it
+	DependsOn []string `json:"depends_on"` // as far as a response has declared it here, and the tags and groups by which it goes
 	Edges     []Edge   `json:"edges"`      // of all that depends on it, the nearest first
 }
 

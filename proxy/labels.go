@@ -44,7 +44,7 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidat
 	}
 	delete(h, dependsOn)
 	delete(h, invalidateTags)
-	if !read || len(l.Depends) >= maxResolved || overLimits(l, v.route.MaxTags) {
+	if !read || len(l.Depends) >= maxResolved || overLimits(l, len(v.route.DependsOn)+len(declared), v.route.MaxTags) {
 		return l, rfc9111.ReasonTags
 	}
 	return l, rfc9111.ReasonNone
@@ -68,16 +68,17 @@ func appendTags(tags []string, line string) []string {
 	return tags
 }
 
-// overLimits reports whether there are more than limit labels, or one that is too long. 0: there is no limit.
-func overLimits(l *cache.Labels, limit int) bool {
-	n := 0
-	for _, list := range [][]string{l.Rule, l.Tags, l.Groups, l.Depends} {
-		n += len(list)
+// overLimits reports whether there are more than limit labels, or one that is too long. 0: there is no limit. Of what the response
+// depends on, so many count as it was said to: what that is made of in turn is bounded by maxResolved.
+func overLimits(l *cache.Labels, depends, limit int) bool {
+	n := len(l.Rule) + len(l.Tags) + len(l.Groups) + depends
+	for _, list := range [][]string{l.Rule, l.Tags, l.Groups} {
 		if slices.ContainsFunc(list, func(label string) bool { return len(label) > maxLabel }) {
 			return true
 		}
 	}
-	return limit > 0 && n > limit
+	longest := maxLabel + len("group:")
+	return limit > 0 && n > limit || slices.ContainsFunc(l.Depends, func(node string) bool { return len(node) > longest })
 }
 
 // maxLabel is how long a label may be: a tag, with a word before it that says which kind it is.
