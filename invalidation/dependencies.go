@@ -349,8 +349,9 @@ func (d *Dependencies) matching(m *matcher) (nodes []string) {
 		candidates = append(candidates, c)
 	}
 	d.mu.RUnlock()
+	var text []byte
 	for _, c := range candidates {
-		if m.selects([]byte(c.node), c.tags) {
+		if text = append(text[:0], c.node...); m.selects(text, c.tags) {
 			nodes = append(nodes, c.node)
 		}
 	}
