@@ -37,25 +37,25 @@ func dependencies(lines []string) (ds []rules.Dependency, ok bool) {
 // resolver finds all that a response depends on, directly or by way of what the routes and other responses say they depend on.
 type resolver struct {
 	plan  *Plan
-	graph *invalidation.Dependencies // nil: nothing is known of other responses
-	nodes []string                   // found, each once: "tag:NAME", or "url:" and a URI without scheme
-	urls  []rfc9111.Target           // whose own dependencies are still to be looked for
+	from  *Proxy           // knows other responses; nil: nothing is known of them
+	nodes []string         // found, each once: "tag:NAME", or "url:" and a URI without scheme
+	urls  []rfc9111.Target // whose own dependencies are still to be looked for
 }
 
 // resolve returns the nodes that a response for target depends on which declares ds itself. Cycles are harmless.
-func (p *Plan) resolve(target *rfc9111.Target, ds []rules.Dependency, graph *invalidation.Dependencies) []string {
+func (p *Plan) resolve(target *rfc9111.Target, ds []rules.Dependency, from *Proxy) []string {
 	if len(ds) == 0 {
 		return nil
 	}
-	r := &resolver{plan: p, graph: graph}
+	r := &resolver{plan: p, from: from}
 	r.addAll(target, ds)
 	for next := 0; next < len(r.nodes) && len(r.nodes) < maxResolved; next++ {
 		if tag, isTag := strings.CutPrefix(r.nodes[next], "tag:"); isTag {
 			r.followTag(target, tag)
 			continue
 		}
-		if graph != nil {
-			for _, node := range graph.Of(strings.TrimPrefix(r.nodes[next], "url:")) {
+		if from != nil {
+			for _, node := range from.knownOf(p, target, strings.TrimPrefix(r.nodes[next], "url:")) {
 				r.add(node)
 			}
 		}
@@ -132,37 +132,28 @@ func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, unt
 			return rfc9111.ReasonTags
 		}
 	}
-	for _, node := range l.Depends {
-		if uri, isURL := strings.CutPrefix(node, "url:"); isURL && !p.declareStored(plan, target, uri) {
-			return rfc9111.ReasonTags
-		}
-	}
 	return rfc9111.ReasonNone
 }
 
-// declareStored declares of what is in memory for uri, on which a response for target depends, by which tags and groups it can be
-// purged. When it was stored nobody may have depended on it. It reports whether there was room.
-func (p *Proxy) declareStored(plan *Plan, target *rfc9111.Target, uri string) bool {
-	url := uri
+// knownOf returns what the responses for uri, on which one for target depends, have declared that they depend on, and the tags and
+// groups of those in memory: when they were stored nobody may have depended on them, so that they have not declared those.
+func (p *Proxy) knownOf(plan *Plan, target *rfc9111.Target, uri string) []string {
+	nodes, url := p.dependencies.Of(uri), uri
 	if path, ok := strings.CutPrefix(uri, "///"); ok { // its route keeps the host out of the key
 		url = "//" + target.Host + "/" + path
 	}
 	t, err := parseOrderURL(url)
 	if err != nil {
-		return true // no request can be for it
+		return nodes // no request can be for it
 	}
 	anybody := view{header: http.Header{}, method: http.MethodGet}
 	for _, key := range plan.keysOf(&t, &anybody) {
 		for _, e := range p.cache.Under(key) {
-			labels, facts := e.Labels(), e.Facts()
-			known := p.dependencies.Of(uri)
-			nodes := slices.DeleteFunc(labels.Nodes(), func(node string) bool { return slices.Contains(known, node) })
-			if len(nodes) > 0 && p.dependencies.Declare(uri, nodes, facts.Retain) != nil {
-				return false
-			}
+			labels := e.Labels()
+			nodes = slices.Concat(nodes, labels.Nodes())
 		}
 	}
-	return true
+	return nodes
 }
 
 // Dependencies returns the graph of what responses have declared.

@@ -351,6 +351,32 @@ func TestWhateverPurgesAThing(t *testing.T) {
 	}
 }
 
+// TestAPurgeOfWhatAFetchIsMadeOf: one that comes while a response is under way ends it by what that is made of, though nobody had
+// declared so when the purge was made, as long as that is in memory: the tag is of its answer alone.
+func TestAPurgeOfWhatAFetchIsMadeOf(t *testing.T) {
+	release := make(chan struct{})
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		if q.URL.Path == "/list" {
+			plain("Cache-Control: max-age=600", "Xkey: prices")(w, q, n)
+			return
+		}
+		if n == 2 {
+			<-release
+		}
+		plain("Cache-Control: max-age=600", "X-Cache-Depends-On: url:/list")(w, q, n)
+	})
+	r := newRig(t, o.URL, nil, tagged)
+	r.get("/list")
+	first := make(chan *answer, 1)
+	go func() { a, _ := r.try(context.Background(), "GET", "/home", ""); first <- a }()
+	eventually(t, "the fetch is under way", func() bool { return o.asked.Load() == 2 })
+	r.order("PURGE", "/", "Xkey: prices", "X-Purge-Strategy: lazy")
+	close(release)
+	if a := <-first; !strings.Contains(a.cacheStatus(), "detail=purged") {
+		t.Errorf("the overtaken response: %s", a.cacheStatus())
+	}
+}
+
 // unreachable is what instances share, and cannot be asked.
 type unreachable struct{}
 

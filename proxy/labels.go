@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cacheproxy/cacheproxy/cache"
-	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -19,9 +18,9 @@ const (
 
 // label returns the names by which a response to v with the fields h can be purged, and takes out of h what nobody else is to see.
 // Where the reason is one there are too many, or one cannot be read, and the response must not be stored: it could not be purged by
-// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one. graph is what other
-// responses have declared; nil: nothing is known of that.
-func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidation.Dependencies) (*cache.Labels, rfc9111.Reason) {
+// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one. from knows other
+// responses; nil: nothing is known of them.
+func (p *Plan) label(v *view, h http.Header, old *cache.Labels, from *Proxy) (*cache.Labels, rfc9111.Reason) {
 	l := &cache.Labels{Groups: rfc9111.Groups(rfc9111.Header(h), "Cache-Groups")}
 	for i, group := range l.Groups {
 		l.Groups[i] = rfc9111.GroupOf(&v.target, group)
@@ -36,9 +35,9 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidat
 	switch {
 	case old == nil:
 		l.Rule = v.route.AppendTags(nil, v)
-		l.Depends = p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
+		l.Depends = p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), from)
 	case said:
-		l.Rule, l.Depends = old.Rule, p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
+		l.Rule, l.Depends = old.Rule, p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), from)
 	default:
 		l.Rule, l.Depends = old.Rule, old.Depends
 	}
@@ -51,9 +50,9 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidat
 }
 
 // labeller is label for a response that is freshened.
-func (p *Plan) labeller(v *view, graph *invalidation.Dependencies) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
+func (p *Plan) labeller(v *view, from *Proxy) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
 	return func(h http.Header, old *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
-		labels, over := p.label(v, h, old, graph)
+		labels, over := p.label(v, h, old, from)
 		return labels, cache.Conceal(h, v.route.TagHeaders), over
 	}
 }

@@ -160,7 +160,7 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	get := x.view
 	get.method = http.MethodGet
 	header := h.Clone()
-	labels, over := x.plan.label(&get, header, nil, x.p.dependencies)
+	labels, over := x.plan.label(&get, header, nil, x.p)
 	meta := rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now())
 	if over != rfc9111.ReasonNone || x.p.declare(x.plan, &x.target, labels, meta.Retain) != rfc9111.ReasonNone {
 		return
