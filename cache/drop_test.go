@@ -212,6 +212,9 @@ func TestLabelsTravel(t *testing.T) {
 		if got := string(e.TagNames()); got != "r\na\nb\n" {
 			t.Errorf("%s: tag names %q", what, got)
 		}
+		if got := string(e.DependsOn()); got != "tag:d\nurl://h/x\n" {
+			t.Errorf("%s: depends on %q", what, got)
+		}
 		concealed := ""
 		for name, value := range e.Concealed() {
 			concealed += name + "=" + value

@@ -15,7 +15,7 @@ type Labels struct {
 	Rule    []string // tags that its route gives it
 	Tags    []string // tags of its own fields
 	Groups  []string // of Cache-Groups (RFC 9875), in the form of rfc9111.GroupOf
-	Depends []string // what it is made of: "tag:NAME", or "url:" and a URI without its scheme
+	Depends []string // what it is made of, as nodes of [invalidation.Dependencies]
 }
 
 // IsEmpty reports whether there are none.
@@ -96,6 +96,18 @@ const anyOrigin = "*://*"
 // AnyGroup selects the groups of this name at all origins.
 func AnyGroup(name string) invalidation.Selector { return invalidation.Group(anyOrigin, name) }
 
+// Nodes returns what selects a response with these labels in the form of [invalidation.Dependencies], beside what it depends on.
+func (l *Labels) Nodes() (nodes []string) {
+	for _, tag := range l.AllTags() {
+		nodes = append(nodes, "tag:"+tag)
+	}
+	for _, group := range l.Groups {
+		_, name, _ := strings.Cut(group, " ")
+		nodes = append(nodes, "group:"+group, "group:"+AnyGroup(name).Value)
+	}
+	return nodes
+}
+
 // selectors yields what selects a response with these labels.
 func (l *Labels) selectors(yield func(invalidation.Selector)) {
 	for _, list := range [][]string{l.Rule, l.Tags} {
@@ -109,10 +121,13 @@ func (l *Labels) selectors(yield func(invalidation.Selector)) {
 		yield(AnyGroup(name))
 	}
 	for _, node := range l.Depends {
-		if tag, ok := strings.CutPrefix(node, "tag:"); ok {
-			yield(invalidation.Selector{Kind: invalidation.KindTag, Value: tag})
-		} else {
-			yield(invalidation.Selector{Kind: invalidation.KindURL, Value: strings.TrimPrefix(node, "url:")})
+		switch kind, value, _ := strings.Cut(node, ":"); kind {
+		case "tag":
+			yield(invalidation.Selector{Kind: invalidation.KindTag, Value: value})
+		case "group":
+			yield(invalidation.Selector{Kind: invalidation.KindGroup, Value: value})
+		default:
+			yield(invalidation.Selector{Kind: invalidation.KindURL, Value: value})
 		}
 	}
 }
@@ -130,16 +145,34 @@ func hashesOf(state *invalidation.State, l *Labels) (hashes []uint64) {
 	return hashes
 }
 
-// Hashes returns the hashes by which a purge selects a response with these labels, and the names of its tags, as
-// [invalidation.Subject] has them.
-func (c *Cache) Hashes(l *Labels) (hashes []uint64, names []byte) {
+// Names are the labels of a response in the forms in which [invalidation.Composed] tells them.
+type Names struct {
+	hashes   []uint64
+	tags, on []byte
+}
+
+// Names returns the labels in those forms.
+func (c *Cache) Names(l *Labels) (n Names) {
+	n.hashes = hashesOf(c.state, l)
 	for _, list := range [][]string{l.Rule, l.Tags} {
 		for _, tag := range list {
-			names = append(append(names, tag...), '\n')
+			n.tags = append(append(n.tags, tag...), '\n')
 		}
 	}
-	return hashesOf(c.state, l), names
+	for _, node := range l.Depends {
+		n.on = append(append(n.on, node...), '\n')
+	}
+	return n
 }
+
+// Tags implements [invalidation.Subject].
+func (n *Names) Tags() []uint64 { return n.hashes }
+
+// TagNames implements [invalidation.Subject].
+func (n *Names) TagNames() []byte { return n.tags }
+
+// DependsOn implements [invalidation.Composed].
+func (n *Names) DependsOn() []byte { return n.on }
 
 // Tags implements [invalidation.Subject].
 func (e *Entry) Tags() []uint64 {
@@ -153,6 +186,13 @@ func (e *Entry) Tags() []uint64 {
 func (e *Entry) TagNames() []byte {
 	texts, sizes := e.labelTexts()
 	return texts[:sizes[0]+sizes[1]] // of the rule, and of the response
+}
+
+// DependsOn implements [invalidation.Composed].
+func (e *Entry) DependsOn() []byte {
+	texts, sizes := e.labelTexts()
+	before := sizes[0] + sizes[1] + sizes[2]
+	return texts[before : before+sizes[3]]
 }
 
 // Concealed yields the stored field lines that only trusted proxies are sent, as [Entry.Fields] does the others.

@@ -23,23 +23,16 @@ func (c *Cache) dead(name string, h tiers.Head) bool {
 	if err != nil || !ok {
 		return false
 	}
-	s := sweepable{uri: w.URI}
-	s.tags, s.names = c.Hashes(w.labels())
+	s := sweepable{w.URI, c.Names(w.labels())}
 	st := c.state.Stamp(invalidation.Birth{Position: born}, key, w.URI)
 	return c.state.Check(&st, &s) == invalidation.Invalid
 }
 
 // sweepable is a response in the remote tier as a purge sees it.
 type sweepable struct {
-	uri, names []byte
-	tags       []uint64
+	uri []byte
+	Names
 }
 
 // URI implements [invalidation.Subject].
 func (s *sweepable) URI() []byte { return s.uri }
-
-// Tags implements [invalidation.Subject].
-func (s *sweepable) Tags() []uint64 { return s.tags }
-
-// TagNames implements [invalidation.Subject].
-func (s *sweepable) TagNames() []byte { return s.names }

@@ -152,11 +152,15 @@ func (s *State) newPatterns(since uint64) []pattern {
 // inPatterns returns the worst of what is known already and what the patterns say.
 func (q *question) inPatterns(patterns []pattern, of Subject, standing Standing, until int64) (Standing, int64) {
 	uri, names := of.URI(), of.TagNames()
+	var on []byte
+	if c, composed := of.(Composed); composed {
+		on = c.DependsOn()
+	}
 	for i := range patterns {
 		p := &patterns[i]
 		worse := standings[p.class] > standing
 		sooner := p.class == cut && standing == Cut && p.until < until
-		if (worse || sooner) && p.matches(uri, names) {
+		if (worse || sooner) && (p.matches(uri, names) || p.selectsAny(on)) {
 			standing, until = standings[p.class], p.until
 		}
 	}

@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Dependencies is the graph of what has said that it is made of something else.
-// A node is "tag:NAME" or "url:" and a URI without its scheme; an edge leads from
-// what is depended on to the URI of what depends on it.
+// A node is "tag:NAME", "group:" and an origin, a space and a group, or "url:" and
+// a URI without its scheme; an edge leads from what is depended on to the URI of
+// what depends on it.
 //
 // It is there for what a purge names only by way of something else. What a thing
 // depends on itself is among its own hashes, see [Subject], so that a purge that
@@ -26,6 +28,7 @@ type Dependencies struct {
 	mu         sync.RWMutex // guards the following
 	declared   map[string]declaration
 	dependents map[string]map[string]bool // node -> URIs
+	untold     map[string]bool            // URIs whose declarations edges have not taken
 }
 
 // declaration is what a URI depends on, until it is not stored any more.
@@ -50,9 +53,12 @@ type telling struct {
 	declaration
 }
 
-// maxTold is how many declarations may wait. What comes beyond is known to this
-// instance alone: what depends on it directly is hit all the same.
-const maxTold = 4096
+const (
+	// maxTold is how many declarations may wait to be told. Those that come beyond,
+	// and those that edges did not take, are told again after tellAgain.
+	maxTold   = 4096
+	tellAgain = time.Second
+)
 
 // MaxClosure is how many nodes a purge may reach.
 const MaxClosure = 5000
@@ -64,7 +70,7 @@ var ErrTooMany = fmt.Errorf("too many dependencies")
 // NewDependencies returns an empty graph that holds what at most limit URIs
 // declare.
 func NewDependencies(limit int) *Dependencies {
-	return &Dependencies{max: limit, declared: map[string]declaration{}, dependents: map[string]map[string]bool{}}
+	return &Dependencies{max: limit, declared: map[string]declaration{}, dependents: map[string]map[string]bool{}, untold: map[string]bool{}}
 }
 
 // Share makes edges known to other instances, and those of others to this one.
@@ -76,13 +82,52 @@ func (d *Dependencies) Share(edges Edges) {
 // Run tells others what is declared here, until ctx ends. It need not be run
 // where nothing is shared.
 func (d *Dependencies) Run(ctx context.Context) error {
+	again := time.NewTicker(tellAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case t := <-d.shared:
-			_ = d.edges.Declare(ctx, t.uri, t.on, t.until) // see maxTold
+			d.tell(ctx, t)
+		case <-again.C:
+			d.retell(ctx)
 		}
+	}
+}
+
+// tell tells others a declaration, and reports whether they know it now.
+func (d *Dependencies) tell(ctx context.Context, t telling) bool {
+	err := d.edges.Declare(ctx, t.uri, t.on, t.until)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil && d.declared[t.uri].on != nil {
+		d.untold[t.uri] = true
+	}
+	return err == nil
+}
+
+// retell tells what others could not be told, up to the first that they still do
+// not take.
+func (d *Dependencies) retell(ctx context.Context) {
+	d.mu.Lock()
+	due := make([]telling, 0, min(len(d.untold), maxTold))
+	for uri := range d.untold {
+		if len(due) == maxTold {
+			break
+		}
+		due = append(due, telling{uri, d.declared[uri]})
+	}
+	d.mu.Unlock()
+	for _, t := range due {
+		if !d.tell(ctx, t) {
+			return
+		}
+		d.mu.Lock()
+		if d.declared[t.uri].until.Equal(t.until) { // else it was declared anew meanwhile
+			delete(d.untold, t.uri)
+		}
+		d.mu.Unlock()
 	}
 }
 
@@ -117,9 +162,10 @@ func (d *Dependencies) Declare(uri string, on []string, until time.Time) error {
 		select {
 		case d.shared <- telling{uri, next}:
 		default:
+			d.untold[uri] = true
 		}
 	}
-	d.forget(uri, old)
+	d.unlink(uri, old)
 	d.declared[uri] = next
 	for _, node := range next.on {
 		if d.dependents[node] == nil {
@@ -130,9 +176,15 @@ func (d *Dependencies) Declare(uri string, on []string, until time.Time) error {
 	return nil
 }
 
-// forget removes the edges of a declaration. The caller holds the lock.
+// forget removes a declaration. The caller holds the lock.
 func (d *Dependencies) forget(uri string, of declaration) {
 	delete(d.declared, uri)
+	delete(d.untold, uri)
+	d.unlink(uri, of)
+}
+
+// unlink removes the edges of a declaration. The caller holds the lock.
+func (d *Dependencies) unlink(uri string, of declaration) {
 	for _, node := range of.on {
 		if delete(d.dependents[node], uri); len(d.dependents[node]) == 0 {
 			delete(d.dependents, node)
@@ -184,67 +236,125 @@ func (d *Dependencies) Dependents(node string) []string {
 	return slices.Sorted(maps.Keys(d.dependents[node]))
 }
 
-// Close returns the selectors with those of all that depends on what they name:
-// breadth first, each node once, so that cycles do no harm. more reports whether
-// that was any. What other instances have declared is asked for where it is
-// shared and can be reached. The error matches ErrTooMany.
-func (d *Dependencies) Close(ctx context.Context, selectors []Selector) (closed []Selector, more bool, err error) {
-	closed = slices.Clone(selectors)
+// Closure is what a purge comes to.
+type Closure struct {
+	Selectors []Selector // what was named, and then what depends on it
+	More      bool       // whether anything does
+	// Unsure says that what other instances have declared could not be asked for:
+	// what depends there on what depends on what was named may be missing.
+	Unsure bool
+}
+
+// Close returns the selectors with those of all that depends on what they name,
+// and on the further nodes in also: breadth first, each node once, so that cycles
+// do no harm. What other instances have declared is asked for where it is shared
+// and can be reached. The error matches ErrTooMany.
+func (d *Dependencies) Close(ctx context.Context, selectors []Selector, also ...string) (c Closure, err error) {
+	c.Selectors = slices.Clone(selectors)
 	seen := map[string]bool{}
 	var level []string
-	for _, s := range selectors {
-		if node := nodeOf(s); node != "" && !seen[node] {
+	for _, node := range append(d.nodesOf(selectors), also...) {
+		if !seen[node] {
 			seen[node] = true
 			level = append(level, node)
 		}
 	}
-	edges := d.edges
 	for len(level) > 0 {
-		found := d.here(level)
-		if edges != nil {
-			elsewhere, err := edges.Dependents(ctx, level)
-			if err != nil {
-				edges = nil // it is not asked once for each level
-			}
-			for _, uris := range elsewhere {
-				found = append(found, uris...)
-			}
-		}
+		found, sure := d.dependentsOf(ctx, level, !c.Unsure) // where it failed it is not tried once for each level
+		c.Unsure = c.Unsure || !sure
 		level = nil
-		for _, uri := range found {
-			node := "url:" + uri
-			if seen[node] {
-				continue
+		for _, uris := range found {
+			for _, uri := range uris {
+				node := "url:" + uri
+				if seen[node] {
+					continue
+				}
+				if seen[node] = true; len(seen) > MaxClosure {
+					return Closure{}, fmt.Errorf("%w: more than %d things depend on what was named; purge everything, or fewer at once", ErrTooMany, MaxClosure)
+				}
+				level = append(level, node)
+				c.Selectors = append(c.Selectors, Selector{KindURL, uri})
+				c.More = true
 			}
-			if seen[node] = true; len(seen) > MaxClosure {
-				return nil, false, fmt.Errorf("%w: more than %d things depend on what was named; purge everything, or fewer at once", ErrTooMany, MaxClosure)
-			}
-			level = append(level, node)
-			closed = append(closed, Selector{KindURL, uri})
-			more = true
 		}
 	}
-	return closed, more, nil
+	return c, nil
 }
 
-// here returns the URIs that have declared here that they depend on any of the
-// nodes, in order for each.
-func (d *Dependencies) here(nodes []string) (uris []string) {
+// DependentsOf returns for each of the nodes the URIs that depend on it, by what
+// was declared here or elsewhere.
+func (d *Dependencies) DependentsOf(ctx context.Context, nodes []string) [][]string {
+	found, _ := d.dependentsOf(ctx, nodes, true)
+	return found
+}
+
+// dependentsOf reports too whether the others have answered, where they are asked.
+func (d *Dependencies) dependentsOf(ctx context.Context, nodes []string, ask bool) (found [][]string, sure bool) {
+	found = make([][]string, len(nodes))
+	for i, node := range nodes {
+		found[i] = d.Dependents(node)
+	}
+	if d.edges == nil || !ask {
+		return found, d.edges == nil
+	}
+	elsewhere, err := d.edges.Dependents(ctx, nodes)
+	if err != nil {
+		return found, false
+	}
+	for i, uris := range elsewhere {
+		found[i] = append(found[i], uris...)
+		slices.Sort(found[i])
+		found[i] = slices.Compact(found[i])
+	}
+	return found, true
+}
+
+// nodesOf returns the nodes that the selectors name. Of patterns and bans these
+// are the ones that something is known to depend on.
+func (d *Dependencies) nodesOf(selectors []Selector) (nodes []string) {
+	for _, s := range selectors {
+		switch s.Kind {
+		case KindTag:
+			nodes = append(nodes, "tag:"+s.Value)
+		case KindGroup:
+			nodes = append(nodes, "group:"+s.Value)
+		case KindURL:
+			nodes = append(nodes, "url:"+string(withoutScheme([]byte(s.Value))))
+		case KindPattern, KindBan:
+			if m, err := compile(s); err == nil { // what is none is refused when it is purged
+				nodes = append(nodes, d.matching(m)...)
+			}
+		}
+	}
+	return nodes
+}
+
+// matching returns the nodes that a pattern or a ban selects.
+func (d *Dependencies) matching(m *matcher) (nodes []string) {
+	type candidate struct {
+		node string
+		tags []byte // known of what a URL stands for, a line end behind each
+	}
+	var candidates []candidate
 	d.mu.RLock()
-	defer d.mu.RUnlock()
-	for _, node := range nodes {
-		uris = append(uris, slices.Sorted(maps.Keys(d.dependents[node]))...)
+	for node := range d.dependents {
+		c := candidate{node: node}
+		if uri, isURL := strings.CutPrefix(node, "url:"); isURL && m.tag != nil {
+			for _, on := range d.declared[uri].on {
+				if tag, isTag := strings.CutPrefix(on, "tag:"); isTag {
+					c.tags = append(append(c.tags, tag...), '\n')
+				}
+			}
+		}
+		candidates = append(candidates, c)
 	}
-	return uris
-}
-
-// nodeOf returns the node that a selector names; "" where it names none.
-func nodeOf(s Selector) string {
-	switch s.Kind {
-	case KindTag:
-		return "tag:" + s.Value
-	case KindURL:
-		return "url:" + string(withoutScheme([]byte(s.Value)))
+	d.mu.RUnlock()
+	var text []byte
+	for _, c := range candidates {
+		if text = append(text[:0], c.node...); m.selects(text, c.tags) {
+			nodes = append(nodes, c.node)
+		}
 	}
-	return ""
+	slices.Sort(nodes)
+	return nodes
 }

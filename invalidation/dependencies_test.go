@@ -16,7 +16,7 @@ func TestClosure(t *testing.T) {
 	d := NewDependencies(100)
 	for uri, on := range map[string][]string{
 		"//h/a": {"tag:prices"}, "//h/b": {"url://h/a", "tag:stock"}, "//h/c": {"url://h/b"},
-		"//h/x": {"url://h/y"}, "//h/y": {"url://h/x"}, "//h/self": {"url://h/self"},
+		"//h/x": {"url://h/y"}, "//h/y": {"url://h/x"}, "//h/self": {"url://h/self"}, "//h/grouped": {"group:http://h g"},
 	} {
 		if err := d.Declare(uri, on, later); err != nil {
 			t.Fatal(err)
@@ -34,14 +34,20 @@ func TestClosure(t *testing.T) {
 		{Selector{KindURL, "//h/x"}, []string{"//h/y"}},       // a cycle
 		{Selector{KindURL, "//h/self"}, nil},
 		{Selector{Kind: KindAll}, nil},
+		{Selector{KindPattern, "/y"}, []string{"//h/x"}}, // what it matches itself is the pattern's to hit
+		{Selector{KindPattern, "other/**"}, nil},
+		{Ban{Tags: "^(stock|none)$"}.Selector(), []string{"//h/c"}}, // as above: /b tells that it depends on the tag
+		{Ban{URL: "^/b", Tags: "stock"}.Selector(), []string{"//h/c"}},
+		{Ban{URL: "^/a", Tags: "stock"}.Selector(), nil},
+		{Group("http://h", "g"), []string{"//h/grouped"}},
 	} {
-		closed, more, err := d.Close(t.Context(), []Selector{tt.of})
+		c, err := d.Close(t.Context(), []Selector{tt.of})
 		var got []string
-		for _, s := range closed[1:] {
+		for _, s := range c.Selectors[1:] {
 			got = append(got, s.Value)
 		}
-		if err != nil || closed[0] != tt.of || !slices.Equal(got, tt.want) || more != (len(tt.want) > 0) {
-			t.Errorf("%v: %q, more %v, %v; want %q", tt.of, got, more, err, tt.want)
+		if err != nil || c.Selectors[0] != tt.of || !slices.Equal(got, tt.want) || c.More != (len(tt.want) > 0) || c.Unsure {
+			t.Errorf("%v: %q, %+v, %v; want %q", tt.of, got, c, err, tt.want)
 		}
 	}
 }
@@ -54,10 +60,10 @@ func TestClosureIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := d.Close(t.Context(), []Selector{{KindTag, "a"}}); !errors.Is(err, ErrTooMany) {
+	if _, err := d.Close(t.Context(), []Selector{{KindTag, "a"}}); !errors.Is(err, ErrTooMany) {
 		t.Errorf("error %v", err)
 	}
-	if _, _, err := d.Close(t.Context(), []Selector{{KindTag, "b"}}); err != nil {
+	if _, err := d.Close(t.Context(), []Selector{{KindTag, "b"}}); err != nil {
 		t.Errorf("another tag: %v", err)
 	}
 }
@@ -96,13 +102,22 @@ type board struct {
 	fail error
 }
 
+func (b *board) fails(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = err
+}
+
 func (b *board) Declare(_ context.Context, uri string, nodes []string, _ time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
 	for _, node := range nodes {
 		b.on[node] = append(b.on[node], uri)
 	}
-	return b.fail
+	return nil
 }
 
 func (b *board) Dependents(_ context.Context, nodes []string) ([][]string, error) {
@@ -115,6 +130,13 @@ func (b *board) Dependents(_ context.Context, nodes []string) ([][]string, error
 	return all, b.fail
 }
 
+// waiting returns how many declarations are still to be told.
+func (d *Dependencies) waiting() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.untold)
+}
+
 // TestSharedEdges: a purge reaches what only other instances know of, and what
 // is known here where the others cannot be asked.
 func TestSharedEdges(t *testing.T) {
@@ -122,7 +144,8 @@ func TestSharedEdges(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		shared := &board{on: map[string][]string{}}
-		a, b := NewDependencies(10), NewDependencies(10)
+		a, b, many := NewDependencies(10), NewDependencies(10), NewDependencies(2*maxTold)
+		many.Share(shared)
 		for _, d := range []*Dependencies{a, b} {
 			d.Share(shared)
 			go d.Run(ctx)
@@ -132,14 +155,34 @@ func TestSharedEdges(t *testing.T) {
 		_ = b.Declare("//h/home", []string{"url://h/list", "tag:x"}, later)
 		synctest.Wait()
 		for _, d := range []*Dependencies{a, b} {
-			closed, more, err := d.Close(ctx, []Selector{{KindURL, "//h/price"}})
-			if want := []Selector{{KindURL, "//h/price"}, {KindURL, "//h/list"}, {KindURL, "//h/home"}}; err != nil || !more || !slices.Equal(closed, want) {
-				t.Errorf("%v, %v, %v", closed, more, err)
+			c, err := d.Close(ctx, []Selector{{KindURL, "//h/price"}})
+			if want := []Selector{{KindURL, "//h/price"}, {KindURL, "//h/list"}, {KindURL, "//h/home"}}; err != nil || !c.More || c.Unsure || !slices.Equal(c.Selectors, want) {
+				t.Errorf("%+v, %v", c, err)
 			}
 		}
-		shared.fail = errors.New("away")
-		if closed, _, err := b.Close(ctx, []Selector{{KindTag, "x"}}); err != nil || len(closed) != 2 {
-			t.Errorf("the others away: %v, %v", closed, err)
+		shared.fails(errors.New("away"))
+		if c, err := b.Close(ctx, []Selector{{KindTag, "x"}}); err != nil || len(c.Selectors) != 2 || !c.Unsure {
+			t.Errorf("the others away: %+v, %v", c, err)
+		}
+		// What could not be told, because others were away or there was too much of it,
+		// is told when it can be.
+		_ = a.Declare("//h/late", []string{"url://h/price"}, later)
+		for i := range maxTold + 10 {
+			_ = many.Declare(fmt.Sprintf("//h/%d", i), []string{"tag:many"}, later)
+		}
+		time.Sleep(3 * tellAgain)
+		shared.fails(nil)
+		time.Sleep(3 * tellAgain)
+		go many.Run(ctx)
+		time.Sleep(3 * tellAgain)
+		if c, err := b.Close(ctx, []Selector{{KindURL, "//h/price"}}); err != nil || c.Unsure || !slices.Contains(c.Selectors, Selector{KindURL, "//h/late"}) {
+			t.Errorf("what was declared while the others were away is not known: %+v, %v", c, err)
+		}
+		if found := b.DependentsOf(ctx, []string{"tag:many"}); len(found[0]) != maxTold+10 {
+			t.Errorf("%d of many are known", len(found[0]))
+		}
+		if a.waiting()+many.waiting() > 0 {
+			t.Error("what was told is told again and again")
 		}
 	})
 }

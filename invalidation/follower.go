@@ -115,6 +115,13 @@ func (f *Follower) Reached() error {
 	return f.away
 }
 
+// Away reports whether the log could not be reached when it was last tried. One
+// that has not been tried yet is not away.
+func (f *Follower) Away() bool {
+	err := f.Reached()
+	return err != nil && err != errNotYet
+}
+
 // Lag returns how many records are in the log, as far as is known, that have not
 // been applied here.
 func (f *Follower) Lag() uint64 {

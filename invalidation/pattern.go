@@ -134,6 +134,29 @@ func (m *matcher) matches(uri, tags []byte) bool {
 	return m.tag == nil || matchesLine(m.tag, tags)
 }
 
+// selects reports whether the matcher selects a node of dependencies: a URL, of
+// which these tags are known, or a tag by itself.
+func (m *matcher) selects(node, tags []byte) bool {
+	if uri, isURL := bytes.CutPrefix(node, []byte("url:")); isURL {
+		return m.matches(uri, tags)
+	}
+	tag, isTag := bytes.CutPrefix(node, []byte("tag:"))
+	return isTag && m.tag != nil && m.host == nil && m.path == nil && m.whole == nil && m.tag.Match(tag)
+}
+
+// selectsAny reports whether the matcher selects any of the nodes, each followed
+// by a line end.
+func (m *matcher) selectsAny(nodes []byte) bool {
+	for len(nodes) > 0 {
+		node, rest, _ := bytes.Cut(nodes, []byte("\n"))
+		if m.selects(node, nil) {
+			return true
+		}
+		nodes = rest
+	}
+	return false
+}
+
 // target returns what the path is compared with: rest with or without its query.
 func (m *matcher) target(rest []byte) []byte {
 	if i := bytes.IndexByte(rest, '?'); i >= 0 && !m.query {

@@ -165,7 +165,7 @@ func (p *Purger) Purge(ctx context.Context, purge Purge) (Receipt, error) {
 // enter appends a record to the log and applies it, or keeps it for the log. What
 // is to be waited for is nil where it is kept.
 func (p *Purger) enter(ctx context.Context, r Record) (Record, Receipt, *waiting, error) {
-	if away := p.Reached(); p.pending != nil && (p.pending.Len() > 0 || away != nil && away != errNotYet) {
+	if p.pending != nil && (p.pending.Len() > 0 || p.Away()) {
 		return p.keepFor(r) // in order; and nobody waits for a log that is away
 	}
 	a, err := p.log.Append(ctx, r, true)

@@ -48,6 +48,15 @@ type Subject interface {
 	TagNames() []byte
 }
 
+// Composed is a Subject that is made of other things, and ends with them. By Tags
+// it tells so for what is purged by its name; patterns and bans ask by this.
+type Composed interface {
+	Subject
+	// DependsOn returns what it is made of, as nodes of [Dependencies], a line end
+	// behind each.
+	DependsOn() []byte
+}
+
 // Stamp makes the stamp of what was born at born, is stored under key and stands
 // for uri, an absolute URI in normal form. Born must have been read, with
 // [State.Birth], before the request was sent: read later, it would hide the

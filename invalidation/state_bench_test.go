@@ -143,6 +143,27 @@ func BenchmarkAMillionPurgedTags(b *testing.B) {
 	}
 }
 
+// TestOverheadOfPurgedTags: a million different purged tags, and as many again,
+// take no more than 110 bytes each of those that are remembered.
+func TestOverheadOfPurgedTags(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector multiplies memory")
+	}
+	const rows, bound = 1_000_000, 110
+	before := heap()
+	s := NewState(rows)
+	s.Begin(Position{1, 0})
+	for i := range 2 * rows {
+		s.Apply(Record{Position: Position{1, Seq(i + 1)}, Selectors: []Selector{{KindTag, fmt.Sprint("tag-", i)}}})
+		if i == rows-1 || i == 2*rows-1 {
+			if took := (heap() - before) / rows; took > bound {
+				t.Errorf("after %d tags: %d bytes for each row, want at most %d", i+1, took, bound)
+			}
+		}
+	}
+	runtime.KeepAlive(s)
+}
+
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats

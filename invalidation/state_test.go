@@ -481,3 +481,32 @@ func TestCheckAllocatesNothing(t *testing.T) {
 		t.Errorf("Check of what is invalid: %v allocations, want none", n)
 	}
 }
+
+// made is a thing that is made of others.
+type made struct {
+	*thing
+	on string
+}
+
+func (m *made) DependsOn() []byte { return []byte(m.on) }
+
+// TestPatternsHitWhatIsMadeOfOthers: what a pattern or a ban selects ends what depends on it.
+func TestPatternsHitWhatIsMadeOfOthers(t *testing.T) {
+	for _, tt := range []struct {
+		sel  Selector
+		want Standing
+	}{
+		{Selector{KindPattern, "/li*"}, Invalid}, {Selector{KindPattern, "h/list"}, Invalid}, {Selector{KindPattern, "re:^h/list$"}, Invalid},
+		{Selector{KindPattern, "/prices"}, Valid}, {Selector{KindPattern, "other/**"}, Valid}, {Selector{KindPattern, "re:prices"}, Valid},
+		{Ban{URL: "^/list$"}.Selector(), Invalid}, {Ban{Tags: "^prices$"}.Selector(), Invalid}, {Ban{Tags: "^list$"}.Selector(), Valid},
+		{Ban{URL: "^/home$", Tags: "^prices$"}.Selector(), Valid}, // it does not carry the tag
+	} {
+		s := NewState(10)
+		s.Begin(Position{1, 0})
+		home := &made{s.thing(s.Birth(), "http://h/home"), "url://h/list\ntag:prices\n"}
+		s.Apply(Record{Position: Position{1, 1}, Selectors: []Selector{tt.sel}})
+		if got := s.Check(&home.stamp, home); got != tt.want {
+			t.Errorf("after a purge of %v: %v, want %v", tt.sel, got, tt.want)
+		}
+	}
+}

@@ -30,8 +30,8 @@ func (f *fill) admit(status int) {
 	if len(header["Content-Encoding"]) > 0 && !f.plain && f.route.Policy.Encode != nil {
 		addVary(header, "Accept-Encoding") // the origin was asked for what one client accepts, which is not done for others
 	}
-	labels, over := f.plan.label(&f.view, header, nil, f.p.dependencies)
-	f.tags, f.tagNames = f.p.cache.Hashes(labels)
+	labels, over := f.plan.label(&f.view, header, nil, f.p)
+	f.Names = f.p.cache.Names(labels)
 	x := f.exchange(status, header)
 	h := &head{
 		status: status, header: header, length: contentLength(header), labels: labels,
@@ -217,7 +217,7 @@ func (f *fill) notModified(header http.Header, now time.Time) {
 	answer, stored := f.p.cache.Freshen(&cache.Freshening{
 		Query: f.query(now), Validated: f.validated, Selected: f.wanted.selected, Target: &f.target,
 		Request: (*selecting)(&f.view), Header: header, RequestTime: f.requestTime, ResponseTime: now, Born: f.born, Share: f.share,
-		Label: f.plan.labeller(&f.view, f.p.dependencies),
+		Label: f.plan.labeller(&f.view, f.p),
 	})
 	if stored {
 		labels, m := answer.Labels(), answer.Facts()

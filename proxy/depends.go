@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 // maxDeclarations is how many URLs may have said what they depend on. Beyond it such responses are not stored.
 const maxDeclarations = 100_000
 
-// maxResolved bounds the nodes that one response depends on, directly or not, before the limit on its labels is applied.
+// maxResolved bounds the nodes that one response depends on, directly or not. One that reaches it is not stored.
 const maxResolved = 1000
 
 // dependencies reads lines of X-Cache-Depends-On. ok is false where one of their members cannot be read.
@@ -36,25 +37,25 @@ func dependencies(lines []string) (ds []rules.Dependency, ok bool) {
 // resolver finds all that a response depends on, directly or by way of what the routes and other responses say they depend on.
 type resolver struct {
 	plan  *Plan
-	graph *invalidation.Dependencies // nil: nothing is known of other responses
-	nodes []string                   // found, each once: "tag:NAME", or "url:" and a URI without scheme
-	urls  []rfc9111.Target           // whose own dependencies are still to be looked for
+	from  *Proxy           // knows other responses; nil: nothing is known of them
+	nodes []string         // found, each once: "tag:NAME", or "url:" and a URI without scheme
+	urls  []rfc9111.Target // whose own dependencies are still to be looked for
 }
 
 // resolve returns the nodes that a response for target depends on which declares ds itself. Cycles are harmless.
-func (p *Plan) resolve(target *rfc9111.Target, ds []rules.Dependency, graph *invalidation.Dependencies) []string {
+func (p *Plan) resolve(target *rfc9111.Target, ds []rules.Dependency, from *Proxy) []string {
 	if len(ds) == 0 {
 		return nil
 	}
-	r := &resolver{plan: p, graph: graph}
+	r := &resolver{plan: p, from: from}
 	r.addAll(target, ds)
 	for next := 0; next < len(r.nodes) && len(r.nodes) < maxResolved; next++ {
 		if tag, isTag := strings.CutPrefix(r.nodes[next], "tag:"); isTag {
 			r.followTag(target, tag)
 			continue
 		}
-		if graph != nil {
-			for _, node := range graph.Of(strings.TrimPrefix(r.nodes[next], "url:")) {
+		if from != nil {
+			for _, node := range from.knownOf(p, target, strings.TrimPrefix(r.nodes[next], "url:")) {
 				r.add(node)
 			}
 		}
@@ -114,7 +115,7 @@ func (r *resolver) followURL(at *rfc9111.Target) {
 }
 
 // declare notes in the graph what a response for target that is to be stored depends on, and, where others depend on it, by which
-// tags it can be purged: whoever purges them purges the others too. Where the graph is full the reason says so.
+// tags and groups it can be purged: whoever purges them purges the others too. Where the graph is full the reason says so.
 func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, until time.Time) rfc9111.Reason {
 	if len(l.Depends) == 0 && p.dependencies.Len() == 0 {
 		return rfc9111.ReasonNone
@@ -122,10 +123,7 @@ func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, unt
 	for _, uri := range plan.bareURIs(target) {
 		nodes := l.Depends
 		if p.dependencies.Wanted("url:" + uri) {
-			nodes = slices.Clone(nodes)
-			for _, tag := range l.AllTags() {
-				nodes = append(nodes, "tag:"+tag)
-			}
+			nodes = slices.Concat(nodes, l.Nodes())
 		}
 		if len(nodes) == 0 {
 			continue
@@ -135,6 +133,27 @@ func (p *Proxy) declare(plan *Plan, target *rfc9111.Target, l *cache.Labels, unt
 		}
 	}
 	return rfc9111.ReasonNone
+}
+
+// knownOf returns what the responses for uri, on which one for target depends, have declared that they depend on, and the tags and
+// groups of those in memory: when they were stored nobody may have depended on them, so that they have not declared those.
+func (p *Proxy) knownOf(plan *Plan, target *rfc9111.Target, uri string) []string {
+	nodes, url := p.dependencies.Of(uri), uri
+	if path, ok := strings.CutPrefix(uri, "///"); ok { // its route keeps the host out of the key
+		url = "//" + target.Host + "/" + path
+	}
+	t, err := parseOrderURL(url)
+	if err != nil {
+		return nodes // no request can be for it
+	}
+	anybody := view{header: http.Header{}, method: http.MethodGet}
+	for _, key := range plan.keysOf(&t, &anybody) {
+		for _, e := range p.cache.Under(key) {
+			labels := e.Labels()
+			nodes = slices.Concat(nodes, labels.Nodes())
+		}
+	}
+	return nodes
 }
 
 // Dependencies returns the graph of what responses have declared.

@@ -3,11 +3,14 @@ package proxy_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/proxy"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -66,6 +69,14 @@ func TestDoors(t *testing.T) {
 		{"BAN", "/", []string{"X-Url: .*"}, ""},
 		{"BAN", "/", []string{"X-Cache-Tags: (^|,)(b|d)(,|$)"}, "/a/c"},
 		{"BAN", "/", []string{"X-Host: ^other"}, "/a/b /a/c /d"},
+		{"PURGEKEYS", "/", []string{"Xkey-Purge: a none"}, "/d"},
+		{"PURGETAGS", "/", []string{"X-Cache-Tags: b,d"}, "/a/c"},
+		{"PURGE", "/", []string{"Clear-Cache: true"}, ""},
+		{"PURGE", "/a/.*", []string{"X-Purge-Method: regex"}, "/d"},
+		{"PURGE", "/.*", []string{"X-Purge-Method: regex"}, ""},
+		{"PURGE", "/b", []string{"X-Purge-Method: regex"}, "/a/b /a/c /d"},
+		{"PURGE", "/.*", []string{"X-Purge-Method: regex", "Host: other.example"}, "/a/b /a/c /d"},
+		{"PURGE", "/d", []string{"X-Purge-Method: default"}, "/a/b /a/c"},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+strings.Join(tt.fields, ", "), func(t *testing.T) {
 			o := newShop(t, tagShop)
@@ -95,7 +106,8 @@ func TestWrongOrders(t *testing.T) {
 	}{
 		{"PURGE", "X-Purge-Strategy: hard"}, {"PURGE", "X-Purge-Strategy: ttl=x"}, {"PURGE", "X-Purge-Wait: some"},
 		{"PURGE", "X-Purge-Timeout: soon"}, {"PURGE", "X-Purge-Timeout: -1s"}, {"PURGE", "Xkey: ,"}, {"PURGE", "X-Purge-Pattern: re:("},
-		{"BAN", "X-Url: ("}, {"BAN", "X-Nothing: 1"},
+		{"BAN", "X-Url: ("}, {"BAN", "X-Nothing: 1"}, {"PURGEKEYS", "X-Nothing: 1"}, {"PURGETAGS", "X-Cache-Tags: ,"},
+		{"PURGE", "Clear-Cache: no"}, {"PURGE", "X-Purge-Method: tags"},
 	} {
 		a := r.do(tt.method, "/a/b", tt.field)
 		if a.status != 400 || a.header.Get("Content-Type") != "application/problem+json" {
@@ -104,7 +116,7 @@ func TestWrongOrders(t *testing.T) {
 	}
 	r.want(r.get("/a/b"), 200, "answer 1", "hit")
 	denied := newRig(t, o.URL, nil, func(p *proxy.Plan, _ *rules.Options) { p.PurgeAllow = nil })
-	for _, method := range []string{"PURGE", "BAN", "REFRESH"} {
+	for _, method := range []string{"PURGE", "BAN", "REFRESH", "PURGEKEYS", "PURGETAGS"} {
 		if a := denied.do(method, "/a/b"); a.status != 403 || denied.lastReport().Reason.String() != "purge-denied" {
 			t.Errorf("%s: %d", method, a.status)
 		}
@@ -275,6 +287,124 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// TestWhateverPurgesAThing: purges what is made of it too, by whatever name it was purged, and in whichever order they were stored.
+func TestWhateverPurgesAThing(t *testing.T) {
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		switch q.URL.Path {
+		case "/home":
+			plain("Cache-Control: max-age=600", "X-Cache-Depends-On: url:/list")(w, q, n)
+		case "/page":
+			plain("Cache-Control: max-age=600", "X-Cache-Depends-On: tag:prices")(w, q, n)
+		default:
+			plain("Cache-Control: max-age=600", "Xkey: prices", `Cache-Groups: "lists"`)(w, q, n)
+		}
+	})
+	for _, order := range [][]string{{"/list", "/home", "/page"}, {"/page", "/home", "/list"}} {
+		for _, tt := range []struct {
+			name  string
+			order proxy.Order
+			left  string
+		}{
+			{"url", proxy.Order{URLs: []string{"HOST/list"}}, "/page"},
+			{"key", proxy.Order{Keys: []string{"KEY"}}, "/page"},
+			{"tag", proxy.Order{Tags: []string{"prices"}}, ""},
+			{"group", proxy.Order{Groups: []string{"lists"}}, "/page"},
+			{"group of an origin", proxy.Order{Groups: []string{"http://HOST lists"}}, "/page"},
+			{"pattern", proxy.Order{Patterns: []string{"/li*"}}, "/page"},
+			{"pattern with host", proxy.Order{Patterns: []string{"127.0.0.1/li**"}}, "/page"},
+			{"regular expression", proxy.Order{Patterns: []string{"re:/list$"}}, "/page"},
+			{"another pattern", proxy.Order{Patterns: []string{"/other/**"}}, "/list /home /page"},
+		} {
+			r := newRig(t, o.URL, nil, tagged)
+			host := strings.TrimPrefix(r.URL, "http://")
+			for _, p := range order {
+				r.get(p)
+			}
+			for i := range tt.order.URLs {
+				tt.order.URLs[i] = strings.Replace(tt.order.URLs[i], "HOST", host, 1)
+			}
+			for i := range tt.order.Groups {
+				tt.order.Groups[i] = strings.Replace(tt.order.Groups[i], "HOST", host, 1)
+			}
+			for i := range tt.order.Keys {
+				tt.order.Keys[i] = r.explained("/list").Key
+			}
+			if _, err := r.proxy.Invalidate(t.Context(), &tt.order); err != nil {
+				t.Fatal(err)
+			}
+			if left := cachedIn(r, "/list", "/home", "/page"); left != tt.left {
+				t.Errorf("stored as %v, purged by %s: left %q, want %q", order, tt.name, left, tt.left)
+			}
+		}
+		for _, tt := range []struct{ field, left string }{
+			{"X-Url: ^/list$", "/page"}, {"X-Cache-Tags: ^prices$", ""}, {"X-Url: ^/other", "/list /home /page"},
+		} {
+			r := newRig(t, o.URL, nil, tagged)
+			for _, p := range order {
+				r.get(p)
+			}
+			r.order("BAN", "/", tt.field)
+			if left := cachedIn(r, "/list", "/home", "/page"); left != tt.left {
+				t.Errorf("stored as %v, banned by %s: left %q, want %q", order, tt.field, left, tt.left)
+			}
+		}
+	}
+}
+
+// TestAPurgeOfWhatAFetchIsMadeOf: one that comes while a response is under way ends it by what that is made of, though nobody had
+// declared so when the purge was made, as long as that is in memory: the tag is of its answer alone.
+func TestAPurgeOfWhatAFetchIsMadeOf(t *testing.T) {
+	release := make(chan struct{})
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		if q.URL.Path == "/list" {
+			plain("Cache-Control: max-age=600", "Xkey: prices")(w, q, n)
+			return
+		}
+		if n == 2 {
+			<-release
+		}
+		plain("Cache-Control: max-age=600", "X-Cache-Depends-On: url:/list")(w, q, n)
+	})
+	r := newRig(t, o.URL, nil, tagged)
+	r.get("/list")
+	first := make(chan *answer, 1)
+	go func() { a, _ := r.try(context.Background(), "GET", "/home", ""); first <- a }()
+	eventually(t, "the fetch is under way", func() bool { return o.asked.Load() == 2 })
+	r.order("PURGE", "/", "Xkey: prices", "X-Purge-Strategy: lazy")
+	close(release)
+	if a := <-first; !strings.Contains(a.cacheStatus(), "detail=purged") {
+		t.Errorf("the overtaken response: %s", a.cacheStatus())
+	}
+}
+
+// unreachable is what instances share, and cannot be asked.
+type unreachable struct{}
+
+func (unreachable) Declare(context.Context, string, []string, time.Time) error {
+	return errors.New("away")
+}
+
+func (unreachable) Dependents(context.Context, []string) ([][]string, error) {
+	return nil, errors.New("away")
+}
+
+// TestAPurgeThatMayHaveMissedSomethingIsNotComplete: it holds for what it names, but nobody knows what else was to go.
+func TestAPurgeThatMayHaveMissedSomethingIsNotComplete(t *testing.T) {
+	o := newShop(t, tagShop)
+	r := newRig(t, o.URL, nil, tagged)
+	r.proxy.Dependencies().Share(unreachable{})
+	r.get("/a")
+	for wait, status := range map[string]int{"all": 202, "local": 200, "none": 200} {
+		a := r.do("PURGE", "/", "Xkey: a", "X-Purge-Wait: "+wait)
+		if a.status != status || !strings.Contains(a.body, `"complete":false`) {
+			t.Errorf("wait=%s: %d %s", wait, a.status, a.body)
+		}
+	}
+	if left := cachedIn(r, "/a"); left != "" {
+		t.Errorf("left %q", left)
+	}
+}
+
 // TestWritesInvalidate: what the rule adds, the groups and the tags that the answer names; of unsafe methods and good answers only.
 func TestWritesInvalidate(t *testing.T) {
 	var fields []string
@@ -317,6 +447,38 @@ func TestWritesInvalidate(t *testing.T) {
 		if left := cachedIn(r, paths...); left != tt.left {
 			t.Errorf("%s %q answered with %d: left %q, want %q", tt.method, tt.fields, tt.status, left, tt.left)
 		}
+	}
+}
+
+// TestAWriteIsNeverForgotten: whatever the origin's answer to a write names beside, what it has changed goes.
+func TestAWriteIsNeverForgotten(t *testing.T) {
+	many := make([]string, invalidation.MaxSelectors+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("%x", i)
+	}
+	for name, field := range map[string]string{
+		"a group without a name": `Cache-Group-Invalidation: ""`,
+		"more tags than a purge": "X-Invalidate-Tags: " + strings.Join(many, ","),
+		"a tag of all sizes":     "X-Invalidate-Tags: " + strings.Repeat("a", invalidation.MaxValue+1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+				if q.Method != "GET" {
+					name, value, _ := strings.Cut(field, ": ")
+					w.Header().Set(name, value)
+					return
+				}
+				tagShop(w, q, n)
+			})
+			r := newRig(t, o.URL, nil, tagged)
+			r.get("/a")
+			if a := r.do("POST", "/a"); a.status != 200 {
+				t.Fatalf("%d %s", a.status, a.cacheStatus())
+			}
+			if left := cachedIn(r, "/a"); left != "" {
+				t.Errorf("left %q", left)
+			}
+		})
 	}
 }
 

@@ -44,25 +44,24 @@ var (
 // to be woken at the next change.
 type fill struct {
 	view
-	p         *Proxy
-	plan      *Plan
-	site      *Site
-	hash      [16]byte // under which it stands in fills, if it does
-	key       rfc9111.Key
-	uri       []byte
-	born      invalidation.Birth
-	stamp     invalidation.Stamp
-	tags      []uint64 // by which the response can be purged; set before the head is published
-	tagNames  []byte
-	wanted    wanted
-	validated []*cache.Entry // whose validators are sent
-	request   *http.Request
-	cancel    context.CancelFunc
-	attempts  atomic.Int32
-	ended     func()       // called when the fetch is over; may be nil
-	share     *cache.Share // how the response goes to the remote tier; nil: it does not
-	look      bool         // the remote tier is to be asked before the origin is
-	claim     bool         // one instance is to fetch for all
+	cache.Names // by which the response can be purged; none before the head has come, set before it is published
+	p           *Proxy
+	plan        *Plan
+	site        *Site
+	hash        [16]byte // under which it stands in fills, if it does
+	key         rfc9111.Key
+	uri         []byte
+	born        invalidation.Birth
+	stamp       invalidation.Stamp
+	wanted      wanted
+	validated   []*cache.Entry // whose validators are sent
+	request     *http.Request
+	cancel      context.CancelFunc
+	attempts    atomic.Int32
+	ended       func()       // called when the fetch is over; may be nil
+	share       *cache.Share // how the response goes to the remote tier; nil: it does not
+	look        bool         // the remote tier is to be asked before the origin is
+	claim       bool         // one instance is to fetch for all
 
 	requestTime time.Time
 	header      http.Header
@@ -115,12 +114,6 @@ type interim struct {
 
 // URI implements [invalidation.Subject].
 func (f *fill) URI() []byte { return f.uri }
-
-// Tags implements [invalidation.Subject]. There are none before the head has come.
-func (f *fill) Tags() []uint64 { return f.tags }
-
-// TagNames implements [invalidation.Subject].
-func (f *fill) TagNames() []byte { return f.tagNames }
 
 // newFill prepares a fetch for x. Its stamp is made here: whatever is purged from now on ends joining it, and what it brings is
 // dead on arrival.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +11,11 @@ import (
 	"github.com/cacheproxy/cacheproxy/rules"
 )
 
-// Graph is what depends on something, and what that depends on. A node is "tag:NAME", "url:" and a URL without its scheme, or
-// "route:NAME": all responses of a route.
+// Graph is what depends on something, and what that depends on. A node is one of [invalidation.Dependencies], or "route:NAME": all
+// responses of a route.
 type Graph struct {
 	Of        string   `json:"of"`
-	DependsOn []string `json:"depends_on"` // as far as a response has declared it
+	DependsOn []string `json:"depends_on"` // as far as a response has declared it here, and the tags and groups by which it goes
 	Edges     []Edge   `json:"edges"`      // of all that depends on it, the nearest first
 }
 
@@ -33,7 +34,7 @@ const (
 
 // Graph returns the dependencies of a node: "tag:NAME", or "url:URL". The error is an *OrderError, or matches
 // [invalidation.ErrTooMany].
-func (p *Proxy) Graph(of string) (*Graph, error) {
+func (p *Proxy) Graph(ctx context.Context, of string) (*Graph, error) {
 	plan := p.plan.Load()
 	g := &Graph{Of: of, DependsOn: []string{}, Edges: []Edge{}}
 	queue, err := plan.nodesOf(of)
@@ -51,18 +52,23 @@ func (p *Proxy) Graph(of string) (*Graph, error) {
 	for _, node := range queue {
 		seen[node] = true
 	}
-	for i := 0; i < len(queue); i++ {
-		for _, r := range plan.Table.Routes() {
-			if slices.ContainsFunc(r.DependsOn, func(d rules.Dependency) bool { return dependsOnNode(d, queue[i]) }) {
-				g.Edges = append(g.Edges, Edge{"route:" + r.Name, queue[i], fromRule})
+	for from := 0; from < len(queue); {
+		level := queue[from:]
+		from = len(queue)
+		dependents := p.dependencies.DependentsOf(ctx, level)
+		for i, on := range level {
+			for _, r := range plan.Table.Routes() {
+				if slices.ContainsFunc(r.DependsOn, func(d rules.Dependency) bool { return dependsOnNode(d, on) }) {
+					g.Edges = append(g.Edges, Edge{"route:" + r.Name, on, fromRule})
+				}
 			}
-		}
-		for _, uri := range p.dependencies.Dependents(queue[i]) {
-			node := "url:" + uri
-			g.Edges = append(g.Edges, Edge{node, queue[i], fromResponse})
-			if !seen[node] {
-				seen[node] = true
-				queue = append(queue, node)
+			for _, uri := range dependents[i] {
+				node := "url:" + uri
+				g.Edges = append(g.Edges, Edge{node, on, fromResponse})
+				if !seen[node] {
+					seen[node] = true
+					queue = append(queue, node)
+				}
 			}
 		}
 		if len(g.Edges) > invalidation.MaxClosure {

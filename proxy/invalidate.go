@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,10 +61,11 @@ func (p *Proxy) Invalidate(ctx context.Context, o *Order) (*Receipt, error) {
 // invalidate logs a purge, lets go of what it has ended, and fetches anew what is to be. v is the client's request, as far as the keys
 // of the URLs hang on its fields.
 func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (*Receipt, error) {
-	var err error
-	if n.purge.Selectors, n.purge.Dependents, err = p.dependencies.Close(ctx, n.purge.Selectors); err != nil {
+	closure, err := p.dependencies.Close(ctx, n.purge.Selectors, p.nodesUnder(n.keys)...)
+	if err != nil {
 		return nil, err
 	}
+	n.purge.Selectors, n.purge.Dependents = closure.Selectors, closure.More
 	for i := range n.targets {
 		n.keys = append(n.keys, plan.keysOf(&n.targets[i], v)...)
 	}
@@ -81,6 +83,10 @@ func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (
 			err = &OrderError{err.Error()}
 		}
 		return nil, err
+	}
+	if closure.Unsure && !receipt.Pending {
+		p.log.Warn("a purge may have missed what depends on what it named: what other instances have declared could not be asked for")
+		receipt.Complete, receipt.Reached = false, receipt.Reached && n.purge.Wait != invalidation.WaitAll
 	}
 	r := &Receipt{Receipt: receipt, Selected: len(n.purge.Selectors)}
 	here := p.drops.of(receipt.Position)
@@ -102,6 +108,18 @@ func (p *Proxy) invalidate(ctx context.Context, plan *Plan, n *named, v *view) (
 	r.Hot = len(here.hot) + len(renewed)
 	r.Refreshing = here.refreshing + p.renew(renewals)
 	return r, nil
+}
+
+// nodesUnder returns the nodes of dependencies that what is in memory under keys stands for.
+func (p *Proxy) nodesUnder(keys [][16]byte) (nodes []string) {
+	for _, key := range keys {
+		for _, e := range p.cache.Under(key) {
+			if _, bare, ok := bytes.Cut(e.URI(), []byte(":")); ok {
+				nodes = append(nodes, "url:"+string(bare))
+			}
+		}
+	}
+	return nodes
 }
 
 // keysOf returns the keys under which a GET for t, with the fields of v, would be stored.

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cacheproxy/cacheproxy/cache"
-	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 	"github.com/cacheproxy/cacheproxy/rules"
 )
@@ -19,9 +18,9 @@ const (
 
 // label returns the names by which a response to v with the fields h can be purged, and takes out of h what nobody else is to see.
 // Where the reason is one there are too many, or one cannot be read, and the response must not be stored: it could not be purged by
-// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one. graph is what other
-// responses have declared; nil: nothing is known of that.
-func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidation.Dependencies) (*cache.Labels, rfc9111.Reason) {
+// the names that it would have lost. old are the labels of the response that h freshens; nil: it is a new one. from knows other
+// responses; nil: nothing is known of them.
+func (p *Plan) label(v *view, h http.Header, old *cache.Labels, from *Proxy) (*cache.Labels, rfc9111.Reason) {
 	l := &cache.Labels{Groups: rfc9111.Groups(rfc9111.Header(h), "Cache-Groups")}
 	for i, group := range l.Groups {
 		l.Groups[i] = rfc9111.GroupOf(&v.target, group)
@@ -36,24 +35,24 @@ func (p *Plan) label(v *view, h http.Header, old *cache.Labels, graph *invalidat
 	switch {
 	case old == nil:
 		l.Rule = v.route.AppendTags(nil, v)
-		l.Depends = p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
+		l.Depends = p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), from)
 	case said:
-		l.Rule, l.Depends = old.Rule, p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), graph)
+		l.Rule, l.Depends = old.Rule, p.resolve(&v.target, slices.Concat(v.route.DependsOn, declared), from)
 	default:
 		l.Rule, l.Depends = old.Rule, old.Depends
 	}
 	delete(h, dependsOn)
 	delete(h, invalidateTags)
-	if !read || overLimits(l, v.route.MaxTags) {
+	if !read || len(l.Depends) >= maxResolved || overLimits(l, len(v.route.DependsOn)+len(declared), v.route.MaxTags) {
 		return l, rfc9111.ReasonTags
 	}
 	return l, rfc9111.ReasonNone
 }
 
 // labeller is label for a response that is freshened.
-func (p *Plan) labeller(v *view, graph *invalidation.Dependencies) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
+func (p *Plan) labeller(v *view, from *Proxy) func(http.Header, *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
 	return func(h http.Header, old *cache.Labels) (*cache.Labels, http.Header, rfc9111.Reason) {
-		labels, over := p.label(v, h, old, graph)
+		labels, over := p.label(v, h, old, from)
 		return labels, cache.Conceal(h, v.route.TagHeaders), over
 	}
 }
@@ -68,16 +67,17 @@ func appendTags(tags []string, line string) []string {
 	return tags
 }
 
-// overLimits reports whether there are more than limit labels, or one that is too long. 0: there is no limit.
-func overLimits(l *cache.Labels, limit int) bool {
-	n := 0
-	for _, list := range [][]string{l.Rule, l.Tags, l.Groups, l.Depends} {
-		n += len(list)
+// overLimits reports whether there are more than limit labels, or one that is too long. 0: there is no limit. Of what the response
+// depends on, so many count as it was said to: what that is made of in turn is bounded by maxResolved.
+func overLimits(l *cache.Labels, depends, limit int) bool {
+	n := len(l.Rule) + len(l.Tags) + len(l.Groups) + depends
+	for _, list := range [][]string{l.Rule, l.Tags, l.Groups} {
 		if slices.ContainsFunc(list, func(label string) bool { return len(label) > maxLabel }) {
 			return true
 		}
 	}
-	return limit > 0 && n > limit
+	longest := maxLabel + len("group:")
+	return limit > 0 && n > limit || slices.ContainsFunc(l.Depends, func(node string) bool { return len(node) > longest })
 }
 
 // maxLabel is how long a label may be: a tag, with a word before it that says which kind it is.

@@ -52,6 +52,7 @@ func TestTooManyTagsAreNotStored(t *testing.T) {
 		{"too many", "Surrogate-Key: a b c d e"},
 		{"too long", "Surrogate-Key: " + strings.Repeat("x", 2000)},
 		{"groups", `Cache-Groups: "a", "b", "c", "d", "e"`},
+		{"dependencies", "X-Cache-Depends-On: tag:a, tag:b, tag:c, tag:d, tag:e"},
 		{"a dependency that cannot be read", "X-Cache-Depends-On: prices"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,10 +62,20 @@ func TestTooManyTagsAreNotStored(t *testing.T) {
 			r.want(r.get("/x"), 200, "answer 2", "fwd=")
 		})
 	}
-	o := newShop(t, plain("Cache-Control: max-age=60", "Surrogate-Key: a b c d"))
+	o := newShop(t, func(w http.ResponseWriter, q *http.Request, n int64) {
+		fields := []string{"Cache-Control: max-age=60", "Surrogate-Key: a b c d"}
+		if q.URL.Path == "/home" {
+			fields = []string{"Cache-Control: max-age=60", "X-Cache-Depends-On: url:/x, url:/y"}
+		}
+		plain(fields...)(w, q, n)
+	})
 	r := newRig(t, o.URL, nil, tagged)
 	r.get("/x")
 	r.want(r.get("/x"), 200, "answer 1", "hit")
+	r.get("/home")
+	r.order("PURGE", "/home")
+	r.get("/home")
+	r.want(r.get("/home"), 200, "answer 3", "hit") // what it is made of has many tags, and it has none
 }
 
 // TestWhoSeesTags: tag fields reach trusted proxies only, be the response from the origin, from a fetch that others began, or stored;

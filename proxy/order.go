@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -174,8 +175,9 @@ var (
 	softTagFields = []string{"Xkey-Softpurge"}
 )
 
-// parseOrder reads the fields of a PURGE, BAN or REFRESH, as the clients of Varnish with xkey, Fastly, Cloudflare, FOSHttpCache and
-// Magento send them. What names nothing by its fields means the URL of the request, which is t. The error is an *OrderError.
+// parseOrder reads the fields of a PURGE or one of its kin, as the clients of Varnish with xkey, Fastly, Cloudflare, FOSHttpCache,
+// Magento and WordPress send them. What names nothing by its fields means the URL of the request, which is t. The error is an
+// *OrderError.
 func parseOrder(method string, h http.Header, t *rfc9111.Target) (o asking, err error) {
 	o.Strategy, o.Wait, o.Timeout = h.Get("X-Purge-Strategy"), h.Get("X-Purge-Wait"), h.Get("X-Purge-Timeout")
 	for _, name := range []string{"X-Purge-Strategy", "X-Purge-Wait", "X-Purge-Timeout", "Fastly-Soft-Purge"} {
@@ -202,10 +204,62 @@ func parseOrder(method string, h http.Header, t *rfc9111.Target) (o asking, err 
 	if err := o.parseNames(h); err != nil {
 		return o, err
 	}
-	if method == "REFRESH" || len(o.Tags)+len(o.Patterns) == 0 {
+	if o.All, err = clears(h); err != nil {
+		return o, err
+	}
+	regular, err := isRegular(h)
+	switch {
+	case err != nil:
+	case method == "REFRESH":
+		o.URLs = []string{"//" + t.Host + t.RequestURI()}
+	case len(o.Tags)+len(o.Patterns) > 0 || o.All:
+	case method != "PURGE":
+		err = orderErrorf("a %s needs a field that names tags, such as xkey-purge", method)
+	case regular:
+		o.ban = regularURL(t)
+	default:
 		o.URLs = []string{"//" + t.Host + t.RequestURI()}
 	}
-	return o, nil
+	return o, err
+}
+
+// regularURL selects what the regular expression in a URL matches, from its beginning on: of its host, and of routes that keep the host
+// out of the key.
+func regularURL(t *rfc9111.Target) invalidation.Ban {
+	host := t.Host
+	if port := strings.LastIndexByte(host, ':'); port > strings.LastIndexByte(host, ']') {
+		host = host[:port]
+	}
+	return invalidation.Ban{URL: "^" + t.RequestURI(), Host: "^(" + regexp.QuoteMeta(host) + ")?$"}
+}
+
+// clears reads the field by which the client of FOSHttpCache for Symfony asks for everything to go.
+func clears(h http.Header) (all bool, err error) {
+	switch lines := h["Clear-Cache"]; {
+	case len(lines) == 0:
+		return false, nil
+	case len(lines) > 1 || !strings.EqualFold(lines[0], "true"):
+		return false, orderErrorf("Clear-Cache is not true")
+	}
+	return true, nil
+}
+
+// isRegular reads the field by which plugins of WordPress say that the URL of a PURGE is a regular expression.
+func isRegular(h http.Header) (bool, error) {
+	switch lines := h["X-Purge-Method"]; {
+	case len(lines) == 0:
+		return false, nil
+	case len(lines) > 1:
+		return false, orderErrorf("X-Purge-Method has several values")
+	default:
+		switch strings.ToLower(lines[0]) {
+		case "regex":
+			return true, nil
+		case "default", "exact":
+			return false, nil
+		}
+		return false, orderErrorf("X-Purge-Method: %q is neither regex nor exact nor default", lines[0])
+	}
 }
 
 // softFields reports whether one of the fields asks for a soft purge.

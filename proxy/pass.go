@@ -61,7 +61,7 @@ func (x *exchange) passHead() {
 		x.p.cache.FreshenByHead(&cache.Freshening{
 			Query: &x.query, Target: &x.target, Request: x.query.Fields, Header: h.Clone(),
 			RequestTime: p.requestTime, ResponseTime: time.Now(), Born: born, Share: x.share(),
-			Label: x.plan.labeller(&x.view, x.p.dependencies),
+			Label: x.plan.labeller(&x.view, x.p),
 		})
 	})
 }

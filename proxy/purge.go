@@ -12,16 +12,17 @@ import (
 	"github.com/cacheproxy/cacheproxy/rfc9111"
 )
 
-// isPurge reports whether the method is one of those that speak to the cache and never reach an origin.
+// isPurge reports whether the method is one of those that speak to the cache and never reach an origin. FOSHttpCache has methods of
+// their own for tags: PURGEKEYS for Varnish with xkey, PURGETAGS for the cache of Symfony.
 func isPurge(method string) bool {
 	switch method {
-	case "PURGE", "BAN", "REFRESH":
+	case "PURGE", "BAN", "REFRESH", "PURGEKEYS", "PURGETAGS":
 		return true
 	}
 	return false
 }
 
-// purge answers PURGE, BAN and REFRESH. Who may not purge gets 403; nothing is ever forwarded.
+// purge answers PURGE and its kin. Who may not purge gets 403; nothing is ever forwarded.
 func (x *exchange) purge() {
 	x.report.Result, x.report.Reason = cache.ResultPass, rfc9111.ReasonPurge
 	if !x.mayPurge() {

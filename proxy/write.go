@@ -11,6 +11,7 @@ import (
 	"github.com/cacheproxy/cacheproxy/cache"
 	"github.com/cacheproxy/cacheproxy/invalidation"
 	"github.com/cacheproxy/cacheproxy/rfc9111"
+	"github.com/cacheproxy/cacheproxy/rules"
 )
 
 // write forwards a request with a method other than GET and HEAD. At a non-error answer to an unsafe one, and before the client
@@ -87,9 +88,14 @@ func (x *exchange) invalidatedBy(status int, h http.Header) (n named) {
 		tags = appendTags(tags, line)
 	}
 	for _, tag := range tags {
-		n.add(invalidation.KindTag, tag)
+		if len(tag) <= rules.MaxTag { // else no response can have it
+			n.add(invalidation.KindTag, tag)
+		}
 	}
 	for _, group := range rfc9111.Groups(rfc9111.Header(h), "Cache-Group-Invalidation") {
+		if group == "" {
+			continue // no door takes it: it would be what somebody has forgotten to fill in
+		}
 		n.add(invalidation.KindGroup, rfc9111.GroupOf(&x.target, group))
 	}
 	for _, pattern := range inv.Patterns {
@@ -111,8 +117,9 @@ func (x *exchange) invalidate(status int, h http.Header) (invalidation.Receipt, 
 	// The origin has changed: the purge must happen even if the client goes away now.
 	ctx := context.WithoutCancel(x.r.Context())
 	receipt, err := x.p.invalidate(ctx, x.plan, &n, &x.view)
-	if errors.Is(err, invalidation.ErrTooMany) { // a client may be told; an origin that has changed may not
-		x.p.log.Warn("a write ends everything: too much depends on it", "route", x.route.Name, "error", err)
+	var refused *OrderError
+	if errors.Is(err, invalidation.ErrTooMany) || errors.As(err, &refused) { // a client may be told; an origin that has changed may not
+		x.p.log.Warn("a write ends everything: what it names is no purge, or too much depends on it", "route", x.route.Name, "error", err)
 		all := named{purge: invalidation.Purge{Selectors: []invalidation.Selector{{Kind: invalidation.KindAll}}, Happened: true, Wait: n.purge.Wait}}
 		receipt, err = x.p.invalidate(ctx, x.plan, &all, &x.view)
 	}
@@ -153,7 +160,7 @@ func (x *exchange) keepPost(p *passage, status int, h http.Header, born invalida
 	get := x.view
 	get.method = http.MethodGet
 	header := h.Clone()
-	labels, over := x.plan.label(&get, header, nil, x.p.dependencies)
+	labels, over := x.plan.label(&get, header, nil, x.p)
 	meta := rfc9111.NewMeta(exchange, &x.route.Policy, p.requestTime, time.Now())
 	if over != rfc9111.ReasonNone || x.p.declare(x.plan, &x.target, labels, meta.Retain) != rfc9111.ReasonNone {
 		return

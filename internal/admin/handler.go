@@ -39,7 +39,7 @@ type Options struct {
 	// Invalidate carries out an order; its errors are those of proxy.Proxy.
 	Invalidate func(ctx context.Context, o *Order) (*proxy.Receipt, error)
 	// Graph returns the dependencies of a node; its errors are those of proxy.Proxy.
-	Graph func(of string) (*Graph, error)
+	Graph func(ctx context.Context, of string) (*Graph, error)
 	Cache *cache.Cache
 	Level *slog.LevelVar
 	Log   *slog.Logger

@@ -191,8 +191,8 @@ func nodeOf(r *http.Request) (string, error) {
 	return of, nil
 }
 
-func (h *Handler) dependencies(_ context.Context, of string) (*Graph, error) {
-	g, err := h.o.Graph(of)
+func (h *Handler) dependencies(ctx context.Context, of string) (*Graph, error) {
+	g, err := h.o.Graph(ctx, of)
 	if err != nil {
 		return nil, refusedOrder(err)
 	}

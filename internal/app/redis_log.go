@@ -37,7 +37,7 @@ func (a *App) openLog(cfg *config.Config, state *invalidation.State) error {
 		return err
 	}
 	// A connection of its own, without the breaker: one that is open for a lease would cut everybody off. Never a replica, which may lag.
-	timeout := max(cfg.Redis.Timeout, cfg.Cache.Lease/4)
+	timeout := logTimeout(cfg)
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout, o.PoolSize = timeout, timeout, timeout, timeout, logPool
 	o.ReadOnly, o.RouteRandomly = false, false
 	client := redis.NewUniversalClient(o)
@@ -62,6 +62,9 @@ func (a *App) openLog(cfg *config.Config, state *invalidation.State) error {
 	return nil
 }
 
+// logTimeout is that of each operation on the log, and on what belongs to it.
+func logTimeout(cfg *config.Config) time.Duration { return max(cfg.Redis.Timeout, cfg.Cache.Lease/4) }
+
 // shareDependencies lets instances know what the others' responses depend on. While the log is away nobody is asked: a purge is then of
 // what is known here.
 func (a *App) shareDependencies(cfg *config.Config) {
@@ -74,8 +77,7 @@ func (a *App) shareDependencies(cfg *config.Config) {
 		lifetime = unboundedLifetime
 	}
 	a.proxy.Dependencies().Share(&invalidation.RedisEdges{
-		Client: client, Prefix: cfg.Cache.KeyPrefix, Lifetime: lifetime, Timeout: cfg.Redis.Timeout,
-		Up: func() bool { return a.purger.Reached() == nil },
+		Client: client, Prefix: cfg.Cache.KeyPrefix, Lifetime: lifetime, Timeout: logTimeout(cfg), Up: func() bool { return !a.purger.Away() },
 	})
 }
 

@@ -117,7 +117,7 @@ func (a *App) adminOptions(cfg *config.Config, metrics http.Handler) admin.Optio
 		Config:     func() json.RawMessage { return config.Dump(a.current.Load().cfg) },
 		Reload:     a.reloadCall,
 		Invalidate: func(ctx context.Context, o *admin.Order) (*proxy.Receipt, error) { return a.proxy.Invalidate(ctx, o) },
-		Graph:      func(of string) (*admin.Graph, error) { return a.proxy.Graph(of) },
+		Graph:      a.proxy.Graph,
 		Cache:      a.cache,
 		Level:      a.level,
 		Log:        a.log,

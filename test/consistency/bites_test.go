@@ -82,7 +82,11 @@ var bites = []bite{
 			{"invalidation/redis_head.lua", "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''", "local run = ''"},
 			{"invalidation/redis_head.lua", "local replication = string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)') or ''", "local replication = ''"},
 		},
-		kinds: []string{"Redis restarted with the data of a moment ago"},
+		kinds: []string{"Redis restarted with the data of a moment ago", "a replica that lagged takes over"},
+	},
+	{
+		name:  "a write purges nothing",
+		edits: []edit{{"proxy/write.go", "	if len(n.purge.Selectors) == 0 {\n", "	if true || len(n.purge.Selectors) == 0 {\n"}},
 	},
 }
 

@@ -53,6 +53,10 @@ func faults() []fault {
 			s.redis.Kill()
 			return s.redis.Restart
 		}, [2]float64{0, 1}},
+		{"a replica that lagged takes over", true, func(s *site, rng *rand.Rand) func() {
+			s.failOver(time.Duration(rng.Int64N(int64(s.lease))))
+			return s.spare.Restart
+		}, [2]float64{0, 1}},
 		{"FLUSHALL", true, func(s *site, _ *rand.Rand) func() {
 			s.redis.Do("FLUSHALL")
 			return moment

@@ -31,6 +31,7 @@ type write struct {
 	answered     time.Duration // at all, as accepted; never where it was not
 	instance     int           // that was asked for the purge
 	pending      bool          // it waits on disk
+	unsafe       bool          // by a POST, whose answer does not tell how far its purge has got
 	patience     string        // how long was to be waited for all instances
 	how, answer  string
 }

@@ -170,7 +170,12 @@ func (l *load) writeAll(ctx context.Context, mine []int, between time.Duration) 
 		w.begin = l.site.now()
 		w.version = version(l.units[i].version.Add(1))
 		w.sent = l.site.now()
-		complete, err := l.purge(c, &w)
+		complete, err := false, error(nil)
+		if w.unsafe = l.units[i].writes && rand.IntN(5) == 0; w.unsafe {
+			err = l.post(c, &w)
+		} else {
+			complete, err = l.purge(c, &w)
+		}
 		switch at := l.site.now(); {
 		case err != nil:
 			l.fail("purge", err)
@@ -229,6 +234,25 @@ func (l *load) purge(c *http.Client, w *write) (complete bool, err error) {
 		return false, fmt.Errorf("status %d with complete=%v", res.StatusCode, r.Complete)
 	}
 	return r.Complete, nil
+}
+
+// post changes a page by way of an instance, which purges it before it answers.
+func (l *load) post(c *http.Client, w *write) error {
+	w.how = "POST " + l.units[w.register].pages[0]
+	req, err := http.NewRequest(http.MethodPost, l.site.nodes[w.instance].process.Load().URL+l.units[w.register].pages[0], nil)
+	if err != nil {
+		return err
+	}
+	req.Host = host
+	res, err := c.Do(req)
+	if err != nil {
+		return fmt.Errorf("no answer")
+	}
+	defer res.Body.Close()
+	if w.answer = res.Status; res.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("a POST was answered with status %d", res.StatusCode)
+	}
+	return nil
 }
 
 // order makes the request for a purge: by either door, immediate or lazy.

@@ -22,6 +22,9 @@ type unit struct {
 	// order is what POST /v1/invalidate is sent, and purge the same on the main
 	// listener: method, path, and a field where there is one. Empty: there is none.
 	order, purge string
+	// writes says that a POST to its first page ends the unit: by its own URL, or by
+	// what its rule adds.
+	writes bool
 }
 
 const host = "shop.example"
@@ -34,6 +37,7 @@ func units() (list []*unit) {
 		if name, value, ok := strings.Cut(field, ": "); ok {
 			u.fields = map[string]string{name: value}
 		}
+		u.writes = strings.HasPrefix(pages[0], "/url/") || strings.HasPrefix(pages[0], "/rule/")
 		list = append(list, u)
 	}
 	for i := range 6 {
@@ -63,6 +67,7 @@ func units() (list []*unit) {
 	}
 	add(`"tags": ["prices"]`, "PURGE / Surrogate-Key: prices", "", "/depends/a", "/depends/b")
 	add(`"tags": ["stock"]`, "PURGE / Cache-Tag: stock", "X-Cache-Depends-On: tag:stock", "/declares/a", "/declares/b")
+	add(`"patterns": ["/parts/*"]`, "PURGE / X-Purge-Pattern: /parts/*", "X-Cache-Depends-On: url:/parts/1", "/made/a", "/made/b")
 	add(`"groups": ["offers"]`, "", `Cache-Groups: "offers"`, "/group/a", "/group/b")
 	for _, u := range list {
 		u.version.Store(1)
@@ -126,6 +131,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.log = append(o.log, a)
 	}()
 	time.Sleep(thinking())
+	if r.Method == http.MethodPost {
+		a.status = http.StatusNoContent
+		w.WriteHeader(a.status)
+		return
+	}
 	if o.failing.Load() && rand.IntN(50) == 0 {
 		a.status = http.StatusServiceUnavailable
 		w.WriteHeader(a.status)

@@ -22,9 +22,20 @@ type site struct {
 	lease  time.Duration
 	binary string // empty: as it is shipped
 	origin *origin
-	redis  *redistest.Server
-	data   string // the directory of Redis
+	redis  store
+	spare  store // what takes over from it; it does nothing till then
 	nodes  [instances]*node
+}
+
+// store is a Redis, and the directory of its data.
+type store struct {
+	*redistest.Server
+	data string
+}
+
+func startStore(t testing.TB) store {
+	data := t.TempDir()
+	return store{redistest.Start(t, "--dir", data), data}
 }
 
 // node is an instance, with a link of its own to Redis.
@@ -55,6 +66,7 @@ routes:
     match: { paths: ["/rule/**"] }
     headers: { request: { set: { X-Instance: "%[6]d" } } }
     cache: { tags: ["item:{path.1}"] }
+    write: { wait: all, invalidate: { tags: ["item:{path.1}"] } }
   - name: depends
     match: { paths: ["/depends/**"] }
     headers: { request: { set: { X-Instance: "%[6]d" } } }
@@ -69,8 +81,7 @@ log: { access: false, level: warn }
 var partitions = [instances]string{"revalidate", "revalidate", "bypass"}
 
 func startSite(t testing.TB, since time.Time, units []*unit, c settings) *site {
-	s := &site{t: t, since: since, lease: c.lease, binary: c.binary, origin: startOrigin(t, since, units), data: t.TempDir()}
-	s.redis = redistest.Start(t, "--dir", s.data)
+	s := &site{t: t, since: since, lease: c.lease, binary: c.binary, origin: startOrigin(t, since, units), redis: startStore(t), spare: startStore(t)}
 	for i := range s.nodes {
 		n := &node{number: i, dir: t.TempDir(), relay: redistest.StartRelay(t, s.redis.Addr)}
 		text := fmt.Sprintf(configuration, s.origin.url, n.relay.Addr, c.timeout, partitions[i], c.lease, i)
@@ -92,8 +103,25 @@ func (s *site) start(n *node) {
 func (s *site) now() time.Duration { return time.Since(s.since) }
 
 // forgetData removes what Redis has saved.
-func (s *site) forgetData() {
+func (s *site) forgetData() { s.redis.forget(s.t) }
+
+func (s store) forget(t testing.TB) {
 	if err := os.Remove(filepath.Join(s.data, "dump.rdb")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.t.Error(err)
+		t.Error(err)
 	}
+}
+
+// failOver has a replica take over that has missed what its master acknowledged
+// in the time of the lag. The master is gone by then.
+func (s *site) failOver(lag time.Duration) {
+	s.spare.Follow(s.redis.Server)
+	s.spare.Do("REPLICAOF", "NO", "ONE")
+	time.Sleep(lag)
+	s.redis.Kill()
+	for _, n := range s.nodes {
+		n.relay.Redirect(s.spare.Addr)
+		n.relay.Cut()
+	}
+	s.redis, s.spare = s.spare, s.redis
+	s.spare.forget(s.t)
 }

@@ -90,6 +90,14 @@ func TestInstances(t *testing.T) {
 			t.Errorf("%s after a purge of what it is made of: %s", path, got)
 		}
 	}
+	a.eventually("they are in the graph", func() bool {
+		_, _, graph := a.ask("GET", a.Admin+"/v1/dependencies?of=url:shop.example/price", "")
+		return strings.Contains(graph, `"node": "url://shop.example/list"`) && strings.Contains(graph, `"node": "url://shop.example/home"`)
+	})
+	purge(a, "X-Purge-Pattern: /pri*")
+	if got := fetch(b, "/list"); !strings.Contains(got, "fwd=") {
+		t.Errorf("after a purge by pattern of what it is made of: %s", got)
+	}
 
 	for _, s := range []*site{a, b} {
 		for range 8 {

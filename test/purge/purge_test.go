@@ -142,6 +142,10 @@ func TestDoors(t *testing.T) {
 		{"PURGE by Surrogate-Key", "PURGE", "/", "", []string{"Surrogate-Key: product:8"}, 200, `"freed":1`, "/ /catalog /products/7 /news/1 /soft"},
 		{"PURGE by Cache-Tag", "PURGE", "/", "", []string{"Cache-Tag: news, none"}, 200, `"freed":1`, "/ /catalog /products/7 /products/8 /soft"},
 		{"PURGE by pattern", "PURGE", "/", "", []string{"X-Purge-Pattern: /products/*"}, 200, `"freed":2`, "/ /catalog /news/1 /soft"},
+		{"PURGEKEYS", "PURGEKEYS", "/", "", []string{"xkey-purge: product:7 home"}, 200, `"complete":true`, "/products/8 /news/1 /soft"},
+		{"PURGETAGS", "PURGETAGS", "/", "", []string{"X-Cache-Tags: news,none"}, 200, `"freed":1`, "/ /catalog /products/7 /products/8 /soft"},
+		{"clear", "PURGE", "/", "", []string{"Clear-Cache: true"}, 200, `"complete":true`, ""},
+		{"WordPress", "PURGE", "/products/.*", "", []string{"X-Purge-Method: regex"}, 200, `"freed":2`, "/ /catalog /news/1 /soft"},
 		{"softly", "PURGE", "/", "", []string{"xkey-softpurge: soft"}, 200, `"freed":0`, "/ /catalog /products/7 /products/8 /news/1"},
 		{"BAN", "BAN", "/", "", []string{"X-Url: ^/products", "X-Cache-Tags: (^|,)product:8(,|$)"}, 200, `"freed":1`, "/ /catalog /products/7 /news/1 /soft"},
 		{"admin", "POST", "/v1/invalidate", `{"tags":["product:7"],"strategy":"lazy","wait":"all","timeout":"5s"}`, nil, 200, `"freed": 0`, "/products/8 /news/1 /soft"},
@@ -181,7 +185,7 @@ func TestWhoMay(t *testing.T) {
 	s := newSite(t, "")
 	s.fill()
 	before := s.asked.Load()
-	for _, method := range []string{"PURGE", "BAN", "REFRESH"} {
+	for _, method := range []string{"PURGE", "BAN", "REFRESH", "PURGEKEYS", "PURGETAGS"} {
 		for _, token := range []string{"", "wrong-token-of-16", "read-token-of-16"} {
 			fields := []string{"X-Url: .*"}
 			if token != "" {

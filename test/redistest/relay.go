@@ -14,7 +14,7 @@ import (
 type Relay struct {
 	Addr string
 
-	to      string
+	to      atomic.Pointer[string]
 	delay   atomic.Int64 // of each piece of an answer, in nanoseconds
 	garbage atomic.Bool
 	silent  atomic.Bool
@@ -42,7 +42,8 @@ func StartRelay(t testing.TB, addr string) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Relay{Addr: l.Addr().String(), to: addr, links: map[*link]struct{}{}}
+	r := &Relay{Addr: l.Addr().String(), links: map[*link]struct{}{}}
+	r.to.Store(&addr)
 	var work sync.WaitGroup
 	work.Go(func() {
 		for {
@@ -72,6 +73,9 @@ func (r *Relay) Garble(on bool) { r.garbage.Store(on) }
 // has forgotten it.
 func (r *Relay) Silence(on bool) { r.silent.Store(on) }
 
+// Redirect leads all connections that come from now on to another server.
+func (r *Relay) Redirect(addr string) { r.to.Store(&addr) }
+
 // Cut closes all connections.
 func (r *Relay) Cut() {
 	r.mu.Lock()
@@ -90,7 +94,7 @@ func (r *Relay) Refuse(on bool) {
 }
 
 func (r *Relay) serve(client net.Conn) {
-	server, err := net.Dial("tcp", r.to)
+	server, err := net.Dial("tcp", *r.to.Load())
 	if err != nil {
 		client.Close()
 		return

@@ -129,6 +129,18 @@ func (s *Server) Restart() {
 	s.run()
 }
 
+// Follow makes the server a replica of master, and returns when it has what that
+// one has.
+func (s *Server) Follow(master *Server) {
+	s.t.Helper()
+	host, port, _ := net.SplitHostPort(master.Addr)
+	s.Do("REPLICAOF", host, port)
+	await(s.t, "the replica follows", func() bool {
+		info, err := s.client.Info(s.t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	})
+}
+
 // Pause lets the server do nothing any more, while its kernel takes connections.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
@@ -260,11 +272,8 @@ func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	s := &Sentinels{Name: "cache", Master: Start(t)}
 	host, port, _ := net.SplitHostPort(s.Master.Addr)
-	s.Replica = Start(t, "--replicaof", host, port)
-	await(t, "the replica follows", func() bool {
-		info, err := s.Replica.client.Info(t.Context(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
-	})
+	s.Replica = Start(t)
+	s.Replica.Follow(s.Master)
 	var clients []*redis.SentinelClient
 	for _, addr := range process.FreeAddrs(t, 3) {
 		s.Addrs = append(s.Addrs, addr)
