@@ -82,6 +82,16 @@ func (c *Cache) Source(f Form) *Entry {
 	return e
 }
 
+// Settled reports whether nothing is left to be done for the form: it is there, or not worth making.
+func (c *Cache) Settled(f Form) bool {
+	v, ok := c.memory.Peek(f.key)
+	if !ok {
+		return false
+	}
+	at := v.source(f)
+	return at >= 0 && (v.formsOf(v.entries()[at])[f.Coding] != nil || v.entries()[at].rejected.Has(f.Coding))
+}
+
 // source returns the place of the response that the form belongs to; -1: it is not among the variants.
 func (v *Variants) source(f Form) int {
 	return slices.IndexFunc(v.entries(), func(e *Entry) bool { return e.id == f.id && !e.encoded() })

@@ -50,6 +50,8 @@ const (
 	EncodedCancelled                       // the proxy was shut down
 	EncodedFailed                          // the library failed
 	EncodingResultCount
+	// nothing was to be done, which is not counted: whoever asked had looked before the form was there.
+	nothing = EncodingResultCount
 )
 
 var encodingResultNames = [EncodingResultCount]string{"stored", "not-smaller", "no-room", "gone", "dropped", "cancelled", "failed"}
@@ -128,13 +130,19 @@ func (s *encoder) done(f cache.Form, r EncodingResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.asked, f)
-	s.counts[f.Coding][r]++
+	if r != nothing {
+		s.counts[f.Coding][r]++
+	}
 }
 
 // make makes one form. What fails once for a response fails each time: it is not tried again.
 func (s *encoder) make(f cache.Form) (result EncodingResult) {
 	of := s.cache.Source(f)
-	if of == nil {
+	switch {
+	case of != nil:
+	case s.cache.Settled(f):
+		return nothing
+	default:
 		return EncodedGone
 	}
 	defer func() {
