@@ -139,6 +139,9 @@ func (c *Conn) limitRead() error {
 	return nil
 }
 
+// offerSize is how much of one is offered to the connection at once: a fraction of a millisecond's work, so that others come to theirs.
+const offerSize = 1 << 20
+
 // pieceSize is how much of a large body is sent within one limit.
 const pieceSize = 64 << 10
 
@@ -151,6 +154,12 @@ func (c *Conn) send() error {
 		limit, c.writing = &lane.piece, time.Time{}
 	}
 	for {
+		if large { // no limit is needed for what goes at once
+			n := c.offer(head, body[:min(len(body), offerSize)])
+			sent += n
+			taken := min(n, len(head))
+			head, body = head[taken:], body[n-taken:]
+		}
 		piece := body[:min(len(body), pieceSize)]
 		body = body[len(piece):]
 		if deadline, due := limit.due(&c.writing, now); due {
