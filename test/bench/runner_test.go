@@ -149,7 +149,11 @@ func measure(t *testing.T, s *scenario, who []*peer, o origin) *sheet {
 		for i := range all {
 			r := all[(i+round)%len(all)] // so that each comes first and last
 			f, err := r.once(t, s)
-			if err != nil {
+			switch {
+			case err != nil && *recordFlag && r.name != "cacheproxy": // a server that breaks off gets a dash, and not all tables lost
+				t.Logf("%s: %v", r.name, err)
+				continue
+			case err != nil:
 				t.Errorf("%s: %v", r.name, err)
 				continue
 			}
