@@ -36,7 +36,7 @@ test: $(SUITE)/installed ## install what the tests need and run them all with -r
 	go test -p 1 -run 'Alloc|RSS|Overhead|HitRatio' $$(go list ./... | grep -v /test/) || bad=1; \
 	go test -p 1 -count=1 ./test/bench/... ./test/chaos ./test/consistency ./test/scale || bad=1; \
 	go -C examples/library test -race ./... || bad=1; \
-	go test -race -count=1 ./test/conformance || bad=1; \
+	go test -count=1 ./test/conformance || bad=1; \
 	exit $$bad
 
 conformance: $(SUITE)/installed ## run the public HTTP cache test suite and our own protocol tests

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { process.Main(m) }
 
 var (
 	operationsFlag = flag.Int("operations", 0, "TestConsistency goes on until there were so many reads and writes")
-	faultsFlag     = flag.Int("faults", 2*len(faults()), "TestConsistency goes on until there were so many faults")
+	faultsFlag     = flag.Int("faults", 3*len(faults())/2, "TestConsistency goes on until there were so many faults")
 	limitFlag      = flag.Duration("limit", 3*time.Minute, "TestConsistency ends, and fails, when it takes longer")
 	seedFlag       = flag.Uint64("seed", 0, "of the order of the faults; 0: any")
 )
