@@ -27,8 +27,8 @@ type Conn struct {
 	socket   socket
 	from     from
 
-	// ours says that the lane is at work on the connection, and not the server. retired says that the lane is to let it go as soon as no answer is
-	// under way. Whoever sets one of them looks at the other afterwards, so that of two who do so at once one sees both.
+	// ours says that the lane is at work on the connection, and not the server. retired says that the lane is to let it go as soon as no
+	// answer is under way. Whoever sets one of them looks at the other afterwards, so that of two who do so at once one sees both.
 	ours, retired atomic.Bool
 	closed        atomic.Bool
 

@@ -42,6 +42,7 @@ var (
 	long  = strings.Repeat("0123456789abcdef", 512)
 	large = strings.Repeat(long, 10)
 	huge  = strings.Repeat(long, 40)
+	vast  = strings.Repeat(long, 320) // more than is offered to a socket at once
 )
 
 func origin(w http.ResponseWriter, r *http.Request) {
@@ -60,6 +61,7 @@ func origin(w http.ResponseWriter, r *http.Request) {
 		"status":  page(200, "status", "Cache-Control: max-age=3600", "Cache-Status: inner; hit"),
 		"large":   page(200, large, "Cache-Control: max-age=3600"),
 		"huge":    page(200, huge, "Cache-Control: max-age=3600"),
+		"vast":    page(200, vast, "Cache-Control: max-age=3600"),
 		"brief":   page(200, "brief", "Cache-Control: max-age=1, stale-while-revalidate=60", `ETag: "b"`),
 		"unsure":  page(200, "unsure", "Cache-Control: no-cache", `ETag: "u"`),
 		"private": page(200, "private", "Cache-Control: private"),

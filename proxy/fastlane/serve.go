@@ -139,7 +139,8 @@ func (c *Conn) limitRead() error {
 	return nil
 }
 
-// offerSize is how much of one is offered to the connection at once: a fraction of a millisecond's work, so that others come to theirs.
+// offerSize is how much of a large body is offered to the connection at once: a fraction of a millisecond's work, so that others come to
+// theirs.
 const offerSize = 1 << 20
 
 // pieceSize is how much of a large body is sent within one limit.

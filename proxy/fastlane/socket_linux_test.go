@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -126,27 +127,48 @@ func control(c *net.TCPConn, f func(fd int) error) error {
 
 // An answer that the client's and our buffers do not hold leaves in parts, as the client reads.
 func TestPartialWrites(t *testing.T) {
-	h, addr := openTCP(t, true)
-	c := dial(t, addr)
-	const n = 200
-	if _, err := io.WriteString(c, strings.Repeat(get("/large"), n)); err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewReader(c)
-	for i := range n {
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body, err := io.ReadAll(res.Body); err != nil || string(body) != large {
-			t.Fatalf("answer %d: %d bytes, %v", i, len(body), err)
-		}
-		if i == 0 {
-			time.Sleep(50 * time.Millisecond) // by then the buffers are full
-		}
-	}
-	if _, passed := h.counts(); passed > 0 {
-		t.Errorf("%d by net/http", passed)
+	for _, tt := range []struct {
+		path, body string
+		n          int
+	}{
+		{"/large", large, 200},
+		{"/vast", vast, 8},
+	} {
+		t.Run(tt.path, func(t *testing.T) {
+			h, addr := openTCP(t, true)
+			h.warm(tt.path)
+			c := dial(t, addr)
+			if _, err := io.WriteString(c, strings.Repeat(get(tt.path), tt.n)); err != nil {
+				t.Fatal(err)
+			}
+			in := bufio.NewReader(c)
+			for i := range tt.n {
+				res, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, err := io.ReadAll(res.Body); err != nil || string(body) != tt.body {
+					t.Fatalf("answer %d: %d bytes, %v", i, len(body), err)
+				}
+				if i == 0 {
+					time.Sleep(50 * time.Millisecond) // by then the buffers are full
+				}
+			}
+			if _, passed := h.counts(); passed > 0 {
+				t.Errorf("%d by net/http", passed)
+			}
+			h.mu.Lock()
+			reports := slices.Clone(h.reports) // the last may come later
+			h.mu.Unlock()
+			if len(reports) < tt.n-1 {
+				t.Errorf("%d answers are reported, want %d", len(reports), tt.n)
+			}
+			for _, r := range reports {
+				if r.Bytes != int64(len(tt.body)) {
+					t.Errorf("%d bytes are reported, want %d", r.Bytes, len(tt.body))
+				}
+			}
+		})
 	}
 }
 
